@@ -1,0 +1,139 @@
+"""What people see: stderr for people, stdout for data. Progress, tables, errors, and how a command ends."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from qclip_ffmpeg.errors import QClipError
+from qclip_ffmpeg.track import QualityTrack
+
+EXIT_COULD_NOT_MEASURE = 1
+EXIT_INTERRUPTED = 130
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN_PROGRESS_INTERVAL_S = 10.0
+SPARKLINE_WIDTH = 40
+
+stderr = Console(stderr=True, highlight=False)
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a click command; every failure a user can cause is one line on stderr and an exit code."""
+    name = command.name or "qclip"
+    try:
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        fail(name, f"{error.format_message()} (see {name} --help)")
+        code = error.exit_code
+    except QClipError as error:
+        fail(name, str(error))
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        fail(name, "interrupted")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our stdout has gone. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_COULD_NOT_MEASURE
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(name: str, message: str) -> None:
+    stderr.print(f"{name}: {message}", style="red", markup=False, soft_wrap=True)
+
+
+def warn(name: str, message: str) -> None:
+    stderr.print(f"{name}: {message}", style="yellow", markup=False, soft_wrap=True)
+
+
+class ProbeProgress:
+    """How far a probe is: a bar on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._live = not quiet and stderr.is_terminal
+        self._plain = not quiet and not stderr.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[at]}  {task.fields[fps]:.0f} fps  {task.fields[speed]:.1f}x"),
+            TimeRemainingColumn(),
+            console=stderr,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._said_s = self._began_s = time.monotonic()
+
+    def __enter__(self) -> "ProbeProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start(self, name: str) -> None:
+        """A new input."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task("", total=None, name=name, at="", fps=0.0, speed=0.0)
+        self._said_s = self._began_s = time.monotonic()
+
+    def update(self, name: str, frames: int, done_s: float, total_s: float | None) -> None:
+        """`frames` and `done_s` seconds of the input are scored, of `total_s` if that is known."""
+        now_s = time.monotonic()
+        spent_s = max(now_s - self._began_s, 1e-6)
+        at = clock(done_s) + (f" / {clock(total_s)}" if total_s else "")
+        if self._task is not None:
+            self._bar.update(
+                self._task, completed=done_s, total=total_s, at=at, fps=frames / spent_s, speed=done_s / spent_s
+            )
+        if self._plain and now_s - self._said_s >= PLAIN_PROGRESS_INTERVAL_S:
+            self._said_s = now_s
+            stderr.print(f"{name}: {at}, {frames / spent_s:.0f} fps, {done_s / spent_s:.1f}x", markup=False)
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def print_tracks(tracks: Sequence[QualityTrack]) -> None:
+    """A compact table: a line a file, its pooled figures, its worst moment and a sparkline of the track."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    for title in ("length", "score", "p5", "worst"):
+        table.add_column(title, justify="right")
+    table.add_column("0 to 100 over time")
+    table.add_column("notes", overflow="fold")
+    for track in tracks:
+        scored = [s for s in track.segments if s.score is not None]
+        if not scored:
+            table.add_row(track.source.name, "", "", "", "", "", "not measured")
+            continue
+        worst = min(scored, key=lambda s: s.score if s.score is not None else 0.0)
+        notes = sorted({flag for s in track.segments for flag in s.flags}) + ([] if track.complete else ["incomplete"])
+        table.add_row(
+            track.source.name,
+            clock(track.segments[-1].end_s - track.segments[0].start_s),
+            f"{track.pooled.mean:.1f}",
+            f"{track.pooled.p5:.1f}",
+            f"{worst.score:.1f} at {clock(worst.start_s)}",
+            sparkline([s.score for s in track.segments]),
+            ", ".join(notes),
+        )
+    stderr.print(table)
+
+
+def sparkline(scores: Sequence[float | None]) -> str:
+    """One bar a segment on the scale 0 to 100; long tracks show the lowest score of each stretch."""
+    share = max(1, -(-len(scores) // SPARKLINE_WIDTH))
+    stretches = [scores[i : i + share] for i in range(0, len(scores), share)]
+    lowest = [min((s for s in stretch if s is not None), default=None) for stretch in stretches]
+    return "".join(" " if s is None else BARS[min(len(BARS) - 1, int(s / 100 * len(BARS)))] for s in lowest)

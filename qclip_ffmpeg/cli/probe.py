@@ -1,0 +1,259 @@
+"""qclip-probe: the quality track of videos."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qclip_ffmpeg import __version__
+from qclip_ffmpeg.cli import console
+from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, SizeParam, TimeParam
+from qclip_ffmpeg.errors import QClipError, UsageError
+
+if TYPE_CHECKING:
+    from qclip_ffmpeg.track import QualityTrack
+
+EXAMPLES = """\b
+Examples:
+  qclip-probe encoded.mp4                      a table for people
+  qclip-probe encoded.mp4 --json               the quality track on standard output
+  qclip-probe ladder/*.mp4 --sidecar           <input>.qclip.json beside each input
+  qclip-probe talk.mkv --segment keyframes -ss 60 -t 5:00 --json -o talk.json
+  ffmpeg -i in.mov -f rawvideo -pix_fmt yuv420p - | qclip-probe - -f rawvideo -s 1920x1080 -r 25 --json
+  ffmpeg -i in.mov -c:v rawvideo -f nut - | qclip-probe - --json
+
+\b
+Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong usage, 130 interrupted.
+"""
+
+
+@click.command(name="qclip-probe", epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
+@click.option("-i", "more_inputs", metavar="INPUT", multiple=True, help="An input, as ffmpeg takes it.")
+@click.option("--json", "to_stdout", is_flag=True, help="Print the track as JSON (several inputs: an array).")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the JSON to FILE.")
+@click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input.")
+@click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE of -o if it exists.")
+@click.option(
+    "--segment",
+    type=SegmentParam(),
+    default="4s",
+    show_default=True,
+    help="Length of a segment; keyframes: from key frame to key frame, at least 1 s.",
+)
+@click.option(
+    "--frames",
+    "frames_per_window",
+    type=click.IntRange(1, 64),
+    help="Most frames scored a segment.  [default: the model's]",
+)
+@click.option(
+    "--sampling",
+    type=click.Choice(["motion", "uniform", "random", "mixed"]),
+    default="motion",
+    show_default=True,
+    help="How they are picked.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of random sampling and mosaic tiles.",
+)
+@click.option(
+    "--display",
+    type=DisplayParam(),
+    default="1080",
+    show_default=True,
+    help="Screen the scores are defined at: the picture is fitted into it.",
+)
+@click.option("-ss", "--start", "start_s", type=TimeParam(), default="0", help="Measure from this time on.")
+@click.option("-t", "--duration", "duration_s", type=TimeParam(positive=True), help="Measure for this long.")
+@click.option(
+    "-f",
+    "--format",
+    "format_",
+    metavar="FMT",
+    help="Input format; rawvideo needs -s, and -r and -pix_fmt where they are not 25 and yuv420p.",
+)
+@click.option("-s", "-video_size", "--video-size", "size_px", type=SizeParam(), help="Frame size of rawvideo.")
+@click.option(
+    "-r",
+    "-framerate",
+    "--framerate",
+    "frame_rate",
+    type=RatioParam(),
+    help="Frame rate of rawvideo and of streams without times.",
+)
+@click.option(
+    "-pix_fmt", "-pixel_format", "--pixel-format", "pixel_format", metavar="FMT", help="Pixel format of rawvideo."
+)
+@click.option(
+    "-colorspace",
+    "--colorspace",
+    "color_matrix",
+    type=click.Choice(["bt709", "bt470bg", "smpte170m", "bt2020nc", "smpte240m", "fcc"]),
+    help="Colour matrix, when the stream does not say it or says it wrong.",
+)
+@click.option(
+    "-color_range",
+    "--color-range",
+    "color_range",
+    type=click.Choice(["tv", "pc", "limited", "full", "mpeg", "jpeg"]),
+    help="Range of the values, likewise.",
+)
+@click.option(
+    "-color_trc",
+    "--color-trc",
+    "transfer",
+    type=click.Choice(["bt709", "smpte2084", "arib-std-b67"]),
+    help="Transfer characteristic, likewise; smpte2084 (PQ) and arib-std-b67 (HLG) are mapped to SDR.",
+)
+@click.option("-aspect", "--aspect", "display_aspect_ratio", type=RatioParam(), help="Display aspect ratio, likewise.")
+@click.option(
+    "--model", "model_name", metavar="NAME|PATH", help="A bundled model or a checkpoint.  [default: the bundled one]"
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA where there is a GPU.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the image tower.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Frames decoded and scored side by side; never changes a score.  [default: all cores]",
+)
+@click.option("--timing", is_flag=True, help="Add the time spent to the JSON (it differs from run to run).")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no table.")
+@click.version_option(__version__, "--version", prog_name="qclip-probe")
+def command(inputs: tuple[str, ...], more_inputs: tuple[str, ...], **options: Any) -> int:
+    """Score the picture quality of encoded video, with no reference to compare against.
+
+    INPUT is a file, a URL that FFmpeg opens, or - for standard input. Scores run from 0 to 100, higher is better, one
+    for each segment of time.
+    """
+    sources = [*more_inputs, *inputs]
+    check_sources(sources, options["output"], options["overwrite"], options["sidecar"])
+    tracks, code = measure(sources, options)
+    write_results(sources, tracks, options)
+    return code
+
+
+def check_sources(sources: list[str], output: Path | None, overwrite: bool, sidecar: bool) -> None:
+    """Refuse what cannot end well before any time is spent."""
+    from qclip_ffmpeg.inputs import STDIN, is_url
+
+    if not sources:
+        raise UsageError("no input; name a file, a URL, or - for standard input (see qclip-probe --help)")
+    if sources.count(STDIN) > 1:
+        raise UsageError("- is given twice; standard input can be read once")
+    if sidecar and (lone := [s for s in sources if s == STDIN or is_url(s)]):
+        raise UsageError(f"--sidecar: {lone[0]} is not a file to put a sidecar beside; write to a file with -o")
+    if output is not None:
+        if any(s != STDIN and Path(s).exists() and output.exists() and output.samefile(s) for s in sources):
+            raise UsageError(f"-o {output}: is one of the inputs; choose another name")
+        if output.exists() and not overwrite:
+            raise UsageError(f"-o {output}: exists; add -y to overwrite it")
+        if output.is_dir() or not output.parent.is_dir():
+            raise UsageError(f"-o {output}: is not a file in an existing folder; choose another place")
+
+
+def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityTrack"], int]:
+    """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
+    from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
+    from qclip_ffmpeg.inputs import InputOptions
+    from qclip_ffmpeg.probe import INTERRUPTED, ProbeSettings, failed_track, probe
+    from qclip_ffmpeg.scorer import Scorer, cpu_count
+    from qclip_ffmpeg.views import Display
+
+    threads = options["threads"] or cpu_count()
+    settings = ProbeSettings(
+        segment_s=options["segment"],
+        sampling=options["sampling"],
+        frames_per_window=options["frames_per_window"],
+        display=Display(*options["display"]),
+        seed=options["seed"],
+    )
+    input_options = InputOptions(
+        format=options["format_"],
+        size_px=options["size_px"],
+        frame_rate=options["frame_rate"],
+        pixel_format=options["pixel_format"],
+        color_matrix=options["color_matrix"],
+        color_range=options["color_range"],
+        transfer=options["transfer"],
+        display_aspect_ratio=options["display_aspect_ratio"],
+        start_s=options["start_s"],
+        duration_s=options["duration_s"],
+        threads=threads,
+    )
+    scorer = Scorer(
+        load_model(options["model_name"] or DEFAULT_MODEL), options["device"], options["precision"], threads
+    )
+    tracks: list[QualityTrack] = []
+    code = 0
+    with console.ProbeProgress(options["quiet"]) as progress:
+        for source in sources:
+            progress.start(source)
+            try:
+                track = probe(
+                    source,
+                    scorer=scorer,
+                    settings=settings,
+                    options=input_options,
+                    on_segment=lambda m, s: progress.update(m.name, m.frame_count, s.end_s, m.expected_end_s),
+                    timing=options["timing"],
+                )
+            except QClipError as error:
+                if len(sources) == 1:
+                    raise
+                console.fail("qclip-probe", str(error))
+                track = failed_track(source, error, scorer, settings, input_options)
+                code = code or error.exit_code
+            tracks.append(track)
+            if not track.complete and track.segments:
+                console.warn("qclip-probe", f"{track.source.name}: incomplete: {track.warnings[0]}")
+                code = code or console.EXIT_COULD_NOT_MEASURE
+            if INTERRUPTED in track.warnings:
+                return tracks, console.EXIT_INTERRUPTED
+    return tracks, code
+
+
+def write_results(sources: list[str], tracks: list["QualityTrack"], options: dict[str, Any]) -> None:
+    """Sidecars, the file of -o, standard output, and the table when none of them is standard output."""
+    from qclip_ffmpeg.emit.sidecar import sidecar_path, to_json, write_atomically
+
+    whole = to_json(tracks[0] if len(sources) == 1 else tracks)
+    if options["sidecar"]:
+        for source, track in zip(sources, tracks, strict=False):  # an interrupted run has fewer tracks
+            if track.segments:
+                write_atomically(sidecar_path(Path(source)), to_json(track))
+    if options["output"]:
+        write_atomically(options["output"], whole)
+    if options["to_stdout"]:
+        sys.stdout.buffer.write(whole)
+        sys.stdout.buffer.flush()
+    elif not options["quiet"]:
+        console.print_tracks(tracks)
+        for warning in dict.fromkeys(w for t in tracks if t.complete for w in t.warnings):
+            console.warn("note", warning)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    console.run_command(command)
+
+
+if __name__ == "__main__":
+    main()

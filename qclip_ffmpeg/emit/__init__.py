@@ -1,0 +1,1 @@
+"""Writing a QualityTrack, one file a format."""

@@ -1,0 +1,25 @@
+"""The errors this package raises. Every message says what went wrong, where, and what to do next."""
+
+
+class QClipError(Exception):
+    """Something could not be measured. The commands print the message as one line and exit with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(QClipError):
+    """The request itself cannot be met: a contradictory option, a missing file, an unknown model."""
+
+    exit_code = 2
+
+
+class InputError(QClipError):
+    """The input cannot be read as video."""
+
+
+class ModelError(QClipError):
+    """A checkpoint is damaged, foreign, or does not fit its configuration."""
+
+
+class FFmpegError(QClipError):
+    """The `ffmpeg` program failed. The message carries the command and the last lines of its stderr."""

@@ -1,0 +1,66 @@
+"""What a user says of an input: its name, and ffmpeg's own input options. Imports nothing heavy."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from qclip_ffmpeg.colour import ColorMatrixOption, ColorRangeOption, TransferOption
+from qclip_ffmpeg.errors import UsageError
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """What ffmpeg's input options say of a source; None leaves it to the stream."""
+
+    format: str | None = None
+    """-f: container format, needed for "rawvideo"."""
+    size_px: tuple[int, int] | None = None
+    """-s: (width, height) of raw frames."""
+    frame_rate: Fraction | None = None
+    """-r: Hz, of raw frames or of a stream without times."""
+    pixel_format: str | None = None
+    """-pix_fmt of raw frames."""
+    color_matrix: ColorMatrixOption | None = None
+    """-colorspace, when the stream does not say or says it wrong."""
+    color_range: ColorRangeOption | None = None
+    """-color_range, likewise."""
+    transfer: TransferOption | None = None
+    """-color_trc, likewise."""
+    display_aspect_ratio: Fraction | None = None
+    """-aspect: width over height of the whole picture, likewise."""
+    start_s: Fraction = Fraction(0)
+    """-ss: frames before it are not handed on; seconds after the first frame."""
+    duration_s: Fraction | None = None
+    """-t: frames at or after start_s + duration_s are not handed on."""
+    threads: int = 2
+    """Threads of the decoder. Does not change what is decoded."""
+
+
+def is_url(source: str) -> bool:
+    return "://" in source and not Path(source).exists()
+
+
+def ffmpeg_url(source: str) -> str:
+    """What to hand FFmpeg: a path is marked as a file, so that a colon in its name means nothing else."""
+    if source == STDIN:
+        return "pipe:0"
+    if is_url(source):
+        return source
+    path = Path(source)
+    if path.is_dir():
+        raise UsageError(f"{source}: is a folder; name the video files in it")
+    if not path.exists():
+        raise UsageError(f"{source}: no such file; check the path")
+    return f"file:{source}"
+
+
+def displayed_name(source: str) -> str:
+    """File name, "-", or the URL without user, password and query: reports are shared, secrets are not."""
+    if not is_url(source):
+        return source if source == STDIN else Path(source).name
+    parts = urlsplit(source)
+    host = parts.hostname or ""
+    return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))

@@ -1,0 +1,427 @@
+"""open_video(): a file, URL or pipe -> Frames. The only door to PyAV.
+
+One pass, lazily: every frame is decoded once and leaves a small luma thumbnail; the conversion to R'G'B' happens only
+for frames somebody asks `Frame.rgb()` of. Damage never raises once the first frame is out: what can be decoded is
+handed on, frames concerned carry flags, and `VideoReader.damage` says what ended the stream early.
+"""
+
+import errno
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from qclip_ffmpeg.colour import color_matrix, color_range, transfer_of
+from qclip_ffmpeg.errors import InputError, QClipError, UsageError
+from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
+from qclip_ffmpeg.inputs import STDIN, InputOptions, displayed_name, ffmpeg_url
+
+THUMBNAIL_WIDTH_PX = 240
+MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
+GAP_FRAME_INTERVALS = 4
+GAP_MIN_S = Fraction(1, 2)
+DEFAULT_PIXEL_FORMAT = "yuv420p"
+DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
+
+SWS_OF_MATRIX = {
+    "bt709": Colorspace.ITU709,
+    "bt601": Colorspace.ITU601,
+    "bt2020": Colorspace.BT2020,
+    "smpte240m": Colorspace.SMPTE240M,
+    "fcc": Colorspace.FCC,
+    "rgb": Colorspace.DEFAULT,
+}
+# Bit-exact flags: the same pixels on every processor; chroma is interpolated rather than repeated.
+EXACT_BICUBIC = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+def open_video(source: str, options: InputOptions | None = None) -> "VideoReader":
+    """Open a video for one pass.
+
+    Args:
+        source: a path, a URL that FFmpeg can open (http, https, HLS playlists, ...), or "-" for standard input.
+        options: what ffmpeg's own input options would say.
+
+    Returns:
+        A context manager and iterator of Frame.
+
+    Raises:
+        UsageError: no such file, a folder, or options that contradict each other or the input.
+        InputError: the input holds no video that can be decoded.
+    """
+    options = options or InputOptions()
+    check_raw_options(options)
+    name = displayed_name(source)
+    try:
+        container = av.open(ffmpeg_url(source), format=options.format, options=demuxer_options(options))
+    except (av.FFmpegError, OSError) as error:
+        raise explain_open_error(error, source, options) from None
+    except ValueError:
+        raise UsageError(f"-f {options.format}: FFmpeg has no such format; `ffmpeg -demuxers` lists them") from None
+    try:
+        return VideoReader(container, name, options)
+    except QClipError:
+        container.close()
+        raise
+    except (av.FFmpegError, OSError) as error:
+        container.close()
+        raise explain_open_error(error, source, options) from None
+
+
+class VideoReader:
+    """An open video: iterate it once for its Frames. Close it, or use it as a context manager.
+
+    Attributes:
+        info: what is known of the stream. The size, colours and rotation are those of the first frame.
+        damage: what ended the stream early, one sentence; None as long as nothing did.
+        warnings: what was decided about the input that its owner should know, one sentence each.
+    """
+
+    info: VideoInfo
+    damage: str | None
+    warnings: list[str]
+
+    def __init__(self, container: InputContainer, name: str, options: InputOptions) -> None:
+        self._container = container
+        self._options = options
+        self._stream = pick_stream(container, name)
+        self.damage = None
+        self.warnings = []
+        context = self._stream.codec_context
+        context.thread_count = options.threads
+        context.thread_type = "AUTO"
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        self._decoded = self._decode()
+        first = next(self._decoded, None)
+        if first is None:
+            raise InputError(
+                f"{name}: not one frame could be decoded ({self.damage or 'the stream is empty'}); "
+                "check that the file is complete and that `ffmpeg -i` can play it"
+            )
+        self._origin = time_of(first)
+        self.info = describe(container, self._stream, first, name, options, self._origin)
+        self._note_decisions(first)
+        self._first: VideoFrame | None = first
+        if options.start_s > 0 and self._seek(options.start_s):
+            self._first = None
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._decoded.close()
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        converter = Converter(self.info)
+        nominal_s = 1 / (self.info.frame_rate or DEFAULT_FRAME_RATE)
+        start_s = self._options.start_s
+        stop_s = None if self._options.duration_s is None else start_s + self._options.duration_s
+        previous_time_s: Fraction | None = None
+        previous: NDArray[np.float32] | None = None
+        index = 0
+        for picture in self._pictures():
+            time_s, gap = self._presentation(picture, previous_time_s, nominal_s)
+            previous_time_s = time_s
+            if stop_s is not None and time_s >= stop_s:
+                break
+            if time_s < start_s:
+                continue
+            thumbnail = converter.thumbnail(picture)
+            flags = set[str]()
+            if picture.is_corrupt:
+                flags.add("corrupt")
+            if gap and index > 0:
+                flags.add("gap")
+            if picture.interlaced_frame:
+                flags.add("interlaced")
+            if previous is not None and previous.shape != thumbnail.shape:
+                flags.add("resized")
+                previous = None
+            motion = 0.0 if previous is None else float(np.abs(thumbnail - previous).mean())
+            previous = thumbnail
+            yield Frame(
+                index=index,
+                time_s=time_s,
+                duration_s=stated_duration(picture) or nominal_s,
+                pts=picture.pts,
+                thumbnail=thumbnail,
+                motion=motion,
+                keyframe=bool(picture.key_frame),
+                flags=frozenset(flags),
+                convert=partial(converter.rgb, picture),
+            )
+            index += 1
+        if index == 0:
+            raise InputError(f"{self.info.name}: ends before the first frame to measure; choose an earlier -ss")
+        self._check_length(previous_time_s, nominal_s)
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+        yield from self._decoded
+
+    def _decode(self) -> Generator[VideoFrame, None, None]:
+        """Every picture that can be decoded; a damaged packet costs itself only."""
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from packet.decode()
+                except av.error.EOFError:
+                    return
+                except av.FFmpegError as error:
+                    self._warn_once(f"a packet could not be decoded ({error.strerror})")
+        except av.error.ExitError:
+            return  # the idle end of a growing file or live stream
+        except (av.FFmpegError, OSError) as error:
+            self.damage = f"the stream broke off ({error.strerror or error})"
+            if self._options.format == "rawvideo":
+                self.damage = "the last raw frame is incomplete: check that -s and -pix_fmt are the sender's"
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    def _seek(self, start_s: Fraction) -> bool:
+        """Go to the key frame at or before start_s; False where the input cannot (pipes): frames are then skipped."""
+        target_s = self._origin + start_s if self._origin is not None else None
+        time_base = self._stream.time_base
+        if target_s is None or time_base is None or self.info.name == STDIN:
+            return False
+        try:
+            self._container.seek(int(target_s / time_base), stream=self._stream, backward=True)
+        except (av.FFmpegError, OSError):
+            return False
+        self._decoded = self._decode()
+        return True
+
+    def _presentation(
+        self, picture: VideoFrame, previous_s: Fraction | None, nominal_s: Fraction
+    ) -> tuple[Fraction, bool]:
+        """(time relative to the first frame in s, whether time jumped before it). Times always increase."""
+        stamped_s = time_of(picture)
+        if stamped_s is not None and self._origin is not None:
+            time_s = stamped_s - self._origin
+            if previous_s is None:
+                return time_s, False
+            if time_s > previous_s:
+                return time_s, time_s - previous_s > max(GAP_MIN_S, GAP_FRAME_INTERVALS * nominal_s)
+            return previous_s + nominal_s, True
+        return (Fraction(0) if previous_s is None else previous_s + nominal_s), False
+
+    def _check_length(self, last_s: Fraction | None, nominal_s: Fraction) -> None:
+        declared_s = self.info.duration_s
+        if self.damage or declared_s is None or last_s is None or self._options.duration_s is not None:
+            return  # with -t the end was not looked at
+        missing_s = declared_s - (last_s + nominal_s)
+        if missing_s > max(Fraction(1), 3 * nominal_s):
+            self.damage = f"{float(missing_s):.2f} s of the declared {float(declared_s):.2f} s are missing at the end"
+
+    def _note_decisions(self, first: VideoFrame) -> None:
+        info = self.info
+        if first.pts is None:
+            rate = info.frame_rate or DEFAULT_FRAME_RATE
+            self.warnings.append(f"the stream has no time stamps; {rate} frames a second were assumed (say -r RATE)")
+        if info.transfer != "sdr":
+            self.warnings.append(f"HDR ({info.transfer.upper()}) was mapped to SDR before scoring")
+        if first.rotation % 90:
+            self.warnings.append(f"rotation by {first.rotation} degrees was not applied")
+
+
+class Converter:
+    """Thumbnails and R'G'B' of one stream's pictures; swscale contexts are made once and shared."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self._info = info
+        self._to_rgb = VideoReformatter()
+        self._to_gray = VideoReformatter()
+
+    def thumbnail(self, picture: VideoFrame) -> NDArray[np.float32]:
+        """Every n-th luma sample, (height, width), in 8-bit code values, about THUMBNAIL_WIDTH_PX wide."""
+        luma, bits = luma_plane(picture)
+        if luma is None:
+            gray = self._to_gray.reformat(picture, format="gray", interpolation=EXACT_BICUBIC, threads=1)
+            luma, bits = luma_plane(gray)
+            assert luma is not None
+        step = max(1, picture.width // THUMBNAIL_WIDTH_PX)
+        sampled = luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
+        return sampled if bits == 8 else sampled / np.float32(1 << (bits - 8))
+
+    def rgb(self, picture: VideoFrame) -> Picture:
+        """Upright R'G'B', (3, height, width), full range; uint16 for sources deeper than 8 bits."""
+        deep = max(component.bits for component in picture.format.components) > 8
+        converted = self._to_rgb.reformat(
+            picture,
+            format="gbrp16le" if deep else "gbrp",  # planar: a third of the time of rgb24, the same pixels,
+            src_colorspace=SWS_OF_MATRIX[self._info.color_matrix],
+            src_color_range=ColorRange.JPEG if self._info.color_range == "full" else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=EXACT_BICUBIC,
+            threads=1,
+        )
+        green, blue, red = (plane_samples(plane, 16 if deep else 8, picture.width) for plane in converted.planes)
+        pixels = np.stack([red, green, blue])
+        return np.ascontiguousarray(np.rot90(pixels, self._info.rotation_deg // 90, axes=(1, 2)))
+
+
+def luma_plane(picture: VideoFrame) -> tuple[NDArray[Any] | None, int]:
+    """(samples (height, width) without a copy, bits a sample); None where luma is not a plane of its own."""
+    layout = picture.format
+    name = layout.name
+    planar_luma = name.startswith(("yuv", "yuvj", "gray", "nv", "p0", "p2", "p4")) and not name.startswith("yuyv")
+    bits = layout.components[0].bits
+    if not planar_luma or name.endswith(("be", "f32le", "f16le")) or bits > 16 or bits < 8:
+        return None, 8
+    if name.startswith(("p0", "p2", "p4")):
+        bits = 16  # P010 and its kin keep their samples in the high bits
+    return plane_samples(picture.planes[0], bits, picture.width), bits
+
+
+def plane_samples(plane: VideoPlane, bits: int, width_px: int) -> NDArray[Any]:
+    """One plane without a copy, (height, width): uint8 up to 8 bits, uint16 above."""
+    dtype = np.dtype(np.uint8) if bits == 8 else np.dtype("<u2")
+    samples = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
+    return samples[:, :width_px]
+
+
+def pick_stream(container: InputContainer, name: str) -> VideoStream:
+    """FFmpeg's best video stream, cover art left out."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
+        raise InputError(f"{name}: has no video stream (found {kinds}); give a file with video in it")
+    best = container.streams.best("video")
+    chosen = best if best in streams else streams[0]
+    assert isinstance(chosen, VideoStream)
+    return chosen
+
+
+def time_of(picture: VideoFrame) -> Fraction | None:
+    """Presentation time in the stream's own clock, in seconds; None without a time stamp."""
+    if picture.pts is None or picture.time_base is None:
+        return None
+    return picture.pts * Fraction(picture.time_base)
+
+
+def stated_duration(picture: VideoFrame) -> Fraction | None:
+    if not picture.duration or picture.time_base is None:
+        return None
+    return picture.duration * Fraction(picture.time_base)
+
+
+def describe(
+    container: InputContainer,
+    stream: VideoStream,
+    first: VideoFrame,
+    name: str,
+    options: InputOptions,
+    start_s: Fraction | None,
+) -> VideoInfo:
+    """VideoInfo from the stream, its first picture and what the user said."""
+    rate = options.frame_rate or stream.average_rate or stream.guessed_rate
+    time_base = stream.time_base or Fraction(1, 90000)
+    duration_s = stream.duration * time_base if stream.duration else None
+    if duration_s is None and container.duration:
+        duration_s = Fraction(container.duration, av.time_base)
+    stored_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    if options.display_aspect_ratio:
+        stored_aspect = options.display_aspect_ratio * first.height / first.width
+    return VideoInfo(
+        name=name,
+        container=container.format.name,
+        codec=stream.codec_context.codec.name,
+        width_px=first.width,
+        height_px=first.height,
+        pixel_format=first.format.name,
+        frame_rate=Fraction(rate) if rate else None,
+        time_base=Fraction(time_base),
+        start_s=start_s,
+        duration_s=duration_s,
+        sample_aspect_ratio=stored_aspect,
+        rotation_deg=first.rotation % 360 if first.rotation % 90 == 0 else 0,
+        color_matrix=color_matrix(
+            int(first.colorspace), first.format.is_rgb, first.width, first.height, options.color_matrix
+        ),
+        color_range=color_range(int(first.color_range), first.format.is_rgb, first.format.name, options.color_range),
+        transfer=transfer_of(int(first.color_trc), options.transfer),
+    )
+
+
+def check_raw_options(options: InputOptions) -> None:
+    if options.format == "rawvideo":
+        if options.size_px is None:
+            raise UsageError("-f rawvideo: a raw pipe carries no frame size; say it with -s WIDTHxHEIGHT")
+        try:
+            av.VideoFormat(options.pixel_format or DEFAULT_PIXEL_FORMAT)
+        except ValueError:
+            raise UsageError(
+                f"-pix_fmt {options.pixel_format}: FFmpeg has no such format; `ffmpeg -pix_fmts` lists them"
+            ) from None
+    elif options.size_px or options.pixel_format:
+        said = "-s" if options.size_px else "-pix_fmt"
+        raise UsageError(f"{said} describes raw frames: add -f rawvideo, or leave it out and let the stream say it")
+
+
+def demuxer_options(options: InputOptions) -> dict[str, str]:
+    if options.format != "rawvideo" or options.size_px is None:
+        return {}
+    width_px, height_px = options.size_px
+    return {
+        "video_size": f"{width_px}x{height_px}",
+        "pixel_format": options.pixel_format or DEFAULT_PIXEL_FORMAT,
+        "framerate": str(options.frame_rate or DEFAULT_FRAME_RATE),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of PyAV and of the FFmpeg libraries it carries, for provenance."""
+    used = ("libavformat", "libavcodec", "libswscale")
+    return {"av": av.__version__, **{name: ".".join(map(str, av.library_versions[name])) for name in used}}
+
+
+def explain_open_error(error: Exception, source: str, options: InputOptions) -> QClipError:
+    """One line for a person: what, where, what next."""
+    name = displayed_name(source)
+    if isinstance(error, av.error.EOFError):
+        where = "standard input" if source == STDIN else name
+        return InputError(f"{where}: is empty; nothing arrived to measure")
+    if isinstance(error, av.error.InvalidDataError):
+        if source == STDIN:
+            return InputError(
+                "standard input: no video format recognised; say -f rawvideo -s WxH for raw frames, or send one that "
+                "describes itself (ffmpeg ... -f nut -); an mp4 needs its index first (-movflags +faststart)"
+            )
+        return InputError(
+            f"{name}: is not a video that FFmpeg can read, or is cut off before its index; "
+            "check it with `ffmpeg -i`, or download it again"
+        )
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return UsageError(
+            f"{name}: this FFmpeg build does not know the protocol; relay it: ffmpeg -i URL -c copy -f nut - |"
+        )
+    if isinstance(error, av.error.PermissionError):
+        return InputError(f"{name}: permission denied; make the file readable")
+    if isinstance(error, OSError) and error.errno == errno.EINVAL and options.format == "rawvideo":
+        return InputError(f"{name}: less than one raw frame arrived; check -s and -pix_fmt against the sender's")
+    return InputError(
+        f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error}); check the address and the network"
+    )

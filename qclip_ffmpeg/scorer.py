@@ -1,0 +1,155 @@
+"""Windows -> SegmentScores on a device.
+
+On a CPU the unit of work is one frame, always on one thread, several frames side by side: the arithmetic of a frame is
+then the same whatever the thread count, and so is every digit of the result. It is also faster than splitting each
+matrix product between cores.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from qclip_ffmpeg.checkpoint import LoadedModel
+from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.sampling import Window
+from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, FrameTime, Levels, SegmentScore
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
+LEVEL_DECIMALS = 6
+WINDOWS_IN_WORK = 2  # so that no core waits at the end of a window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowViews:
+    """A window and what the model is shown of it."""
+
+    window: Window
+    views: Tensor
+    """(T, V, 3, 224, 224), R'G'B' in 0..1."""
+
+
+def cpu_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(device: Device) -> torch.device:
+    """The device to run on: "auto" takes CUDA where there is one.
+
+    Raises:
+        UsageError: CUDA was asked for and there is none. Nothing else is used in its place.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        why = "this build of torch has no CUDA" if torch.version.cuda is None else "torch finds no CUDA device"
+        raise UsageError(f"--device cuda: {why}; use --device cpu, or check the driver with nvidia-smi")
+    return torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
+
+
+class Scorer:
+    """Holds a model on a device and scores windows in order.
+
+    Args:
+        model: from `checkpoint.load_model`. Moved to the device.
+        device: where to run.
+        precision: of the image tower; the head always runs in float32.
+        threads: frames scored side by side on a CPU. Does not change the scores.
+
+    Raises:
+        UsageError: CUDA was asked for and there is none.
+    """
+
+    def __init__(
+        self, model: LoadedModel, device: Device = "auto", precision: Precision = "float32", threads: int | None = None
+    ) -> None:
+        self.model = model
+        self.device = choose_device(device)
+        self.precision = precision
+        self._threads = threads or cpu_count()
+        self._qclip = model.qclip.to(self.device)
+
+    def score(self, inputs: Iterable[WindowViews]) -> Iterator[SegmentScore]:
+        """Score windows as they come, in their order. Holds at most two windows at a time."""
+        for window, features in self._each(inputs):
+            yield self._segment_score(window, features)
+
+    def features(self, inputs: Iterable[WindowViews]) -> Iterator[Tensor]:
+        """Mean features of windows as they come, (D,) each, float32 on the CPU: what a head is fitted on."""
+        for _, features in self._each(inputs):
+            yield features.mean(dim=0)
+
+    def _each(self, inputs: Iterable[WindowViews]) -> Iterator[tuple[Window, Tensor]]:
+        """Each window with the features of its frames, (T, D)."""
+        with ThreadPoolExecutor(self._threads) as pool, one_thread_an_operation(self.device):
+            waiting: deque[tuple[Window, list[Future[Tensor]]]] = deque()
+            for item in inputs:
+                units = item.views.tensor_split(len(item.views)) if self.device.type == "cpu" else (item.views,)
+                waiting.append((item.window, [pool.submit(self._frame_features, views) for views in units]))
+                if len(waiting) == WINDOWS_IN_WORK:
+                    yield gathered(*waiting.popleft())
+            while waiting:
+                yield gathered(*waiting.popleft())
+
+    @torch.inference_mode()
+    def _frame_features(self, views: Tensor) -> Tensor:
+        """(T, V, 3, S, S) -> (T, D) float32 on the CPU."""
+        with self._autocast(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return self._qclip.frame_features(views.to(self.device)).float().cpu()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.precision))
+
+    @torch.inference_mode()
+    def _segment_score(self, window: Window, features: Tensor) -> SegmentScore:
+        features = features.to(self.device)
+        head = self._qclip.head
+        probabilities = head(features.mean(dim=0, keepdim=True))
+        score = float(head.score(probabilities))
+        of_frames = head.score(head(features))
+        stderr = float(of_frames.std() / math.sqrt(len(of_frames))) if len(of_frames) > 1 else None
+        return segment_score(window, score, stderr, probabilities[0].tolist())
+
+
+def gathered(window: Window, parts: list[Future[Tensor]]) -> tuple[Window, Tensor]:
+    return window, torch.cat([part.result() for part in parts])
+
+
+def segment_score(window: Window, score: float, stderr: float | None, probabilities: list[float]) -> SegmentScore:
+    """Round and assemble what is reported of a window."""
+    finite = all(map(math.isfinite, [score, *probabilities]))
+    return SegmentScore(
+        index=window.index,
+        start_s=round(float(window.start_s), TIME_DECIMALS),
+        end_s=round(float(window.end_s), TIME_DECIMALS),
+        start_pts=window.start_pts,
+        score=round(min(100.0, max(0.0, score)), SCORE_DECIMALS) if finite else None,
+        score_stderr=round(stderr, SCORE_DECIMALS) if finite and stderr is not None else None,
+        levels=Levels(*(round(p, LEVEL_DECIMALS) for p in probabilities)) if finite else None,
+        frames=[FrameTime(f.pts, round(float(f.time_s), TIME_DECIMALS)) for f in window.frames],
+        frame_count=window.frame_count,
+        motion=round(window.motion, SCORE_DECIMALS),
+        flags=sorted(window.flags if finite else window.flags | {"not_finite"}),
+    )
+
+
+@contextmanager
+def one_thread_an_operation(device: torch.device) -> Iterator[None]:
+    """Keep torch from splitting single operations between cores while a CPU scores frames side by side."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,214 @@
+"""SegmentScore and QualityTrack: what is measured of one file, and the figures pooled over it.
+
+These types are the contract of the JSON sidecar: field order, names and units are what is written, and the published
+JSON Schema is generated from them. Readers ignore keys they do not know; meanings never change within a major version.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+SCHEMA_VERSION = "1.0"
+SCORE_DECIMALS = 4
+TIME_DECIMALS = 6
+
+Score = Annotated[float, Meta(ge=0, le=100, description="0 to 100, higher is better")]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+FLAGS = {
+    "corrupt": "the decoder reported damage in a frame of it",
+    "few_frames": "fewer frames than frames_per_window could be scored",
+    "gap": "time jumps inside it or just before it: frames are missing or were stamped wrong",
+    "interlaced": "the frames are interlaced and were scored as they are",
+    "low_motion": "nothing moves: motion did not help to pick the frames",
+    "not_finite": "the model gave no finite number",
+    "resized": "the picture changes size inside it",
+    "truncated": "the input broke off in it",
+}
+ModelStatus = Literal["trained", "provisional", "untrained"]
+
+
+def described(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Tool(Struct, frozen=True):
+    """The program that measured."""
+
+    name: str
+    version: str
+    libraries: Annotated[
+        dict[str, str], described("version of every library that decides the numbers: torch, av, FFmpeg's, numpy")
+    ]
+
+
+class VideoStream(Struct, frozen=True):
+    """The video stream that was measured."""
+
+    codec: Annotated[str, described("FFmpeg's name of the codec")]
+    width_px: Annotated[int, described("columns as stored, before rotation")]
+    height_px: Annotated[int, described("lines as stored, before rotation")]
+    pixel_format: Annotated[str, described("FFmpeg's name of the pixel format")]
+    frame_rate: Annotated[str | None, described("average rate in Hz as a fraction; null where the input does not say")]
+    time_base: Annotated[str, described("seconds a unit of pts, as a fraction")]
+    sample_aspect_ratio: Annotated[str, described("width of a stored pixel over its height, as a fraction")]
+    rotation_deg: Annotated[int, described("degrees turned counter-clockwise to stand the picture upright")]
+    color_matrix: Annotated[str, described("matrix used to convert to R'G'B'")]
+    color_range: Annotated[Literal["limited", "full"], described("range the stored values were taken to have")]
+    transfer: Annotated[Literal["sdr", "pq", "hlg"], described("pq and hlg were mapped to SDR before scoring")]
+
+
+class Source(Struct, frozen=True):
+    """What was measured."""
+
+    name: Annotated[str, described('file name, URL without user, password and query, or "-" for standard input')]
+    container: Annotated[str | None, described("FFmpeg's name of the container; null if it could not be opened")]
+    start_s: Annotated[
+        float | None,
+        described("time of the first video frame in the stream's own clock; all other times count from it"),
+    ]
+    duration_s: Annotated[float | None, described("as declared by the container; null where it does not say")]
+    video: VideoStream | None
+
+
+class Model(Struct, frozen=True):
+    """The model that scored."""
+
+    id: str
+    backbone: Annotated[str, described("the frozen image tower, as open_clip names it")]
+    backbone_sha256: str
+    weights_sha256: Annotated[str, described("of the file with everything that was trained")]
+    calibration: Annotated[str | None, described("id of the map from raw score to 0..100; null: there is none")]
+    score_range: tuple[float, float]
+    status: Annotated[ModelStatus, described("only a trained model may decide a gate")]
+
+
+class Settings(Struct, frozen=True):
+    """How it was measured. With the model and the source this is enough to measure it again."""
+
+    segment: Annotated[str, described('length of a segment, for example "4s", or "keyframes"')]
+    frames_per_window: Annotated[int, described("most frames scored a segment")]
+    sampling: Annotated[str, described("policy that picks them: motion, uniform, random or mixed")]
+    seed: Annotated[int, described("of random sampling and of the places of mosaic tiles")]
+    views: list[str]
+    display: Annotated[str, described('screen the scores are defined at, "WIDTHxHEIGHT" or "native"')]
+    display_height_px: Annotated[int | None, described("lines the picture takes on that screen")]
+    start_s: Annotated[float, described("measured from here on, in seconds after the first frame")]
+    duration_s: Annotated[float | None, described("measured for this long; null: to the end")]
+    precision: str
+    device: str
+
+
+class FrameTime(Struct, frozen=True):
+    """One frame that was scored."""
+
+    pts: Annotated[int | None, described("raw time stamp in units of the stream's time_base")]
+    time_s: Annotated[float, described("seconds after the first video frame")]
+
+
+class Levels(Struct, frozen=True):
+    """Probability of each quality level; they sum to 1."""
+
+    bad: Probability
+    poor: Probability
+    fair: Probability
+    good: Probability
+    excellent: Probability
+
+
+class SegmentScore(Struct, frozen=True):
+    """Quality of one span of time."""
+
+    index: Annotated[int, described("from 0")]
+    start_s: Annotated[float, described("inclusive, seconds after the first video frame")]
+    end_s: Annotated[float, described("exclusive")]
+    start_pts: Annotated[int | None, described("raw time stamp of its first frame, scored or not")]
+    score: Annotated[Score | None, described('null: the model gave no finite number (flag "not_finite")')]
+    score_stderr: Annotated[
+        float | None,
+        described("standard error from the spread of the scored frames; null with fewer than two frames"),
+    ]
+    levels: Levels | None
+    frames: Annotated[list[FrameTime], described("the frames that were scored")]
+    frame_count: Annotated[int, described("all frames of the segment")]
+    motion: Annotated[float, described("mean absolute luma difference between frames, in 8-bit code values")]
+    flags: Annotated[
+        list[str],
+        described("what makes the score less certain, sorted: " + "; ".join(f"{k}: {v}" for k, v in FLAGS.items())),
+    ]
+
+
+class Pooled(Struct, frozen=True):
+    """Figures over the whole track. Segments count by their duration; null where no segment has a score."""
+
+    mean: float | None
+    harmonic_mean: Annotated[float | None, described("of score + 1, minus 1, as libvmaf defines it")]
+    min: float | None
+    p5: Annotated[float | None, described("5 % of the time scores this or less")]
+    p10: Annotated[float | None, described("10 % of the time scores this or less")]
+    median: Annotated[float | None, described("half of the time scores this or less")]
+    max: float | None
+    stdev: Annotated[float | None, described("spread of the segments over time")]
+    stderr: Annotated[float | None, described("standard error of the mean, from the segments' score_stderr")]
+
+
+class Event(Struct, frozen=True):
+    """Something that happened in time, for example a freeze."""
+
+    kind: str
+    start_s: float
+    end_s: float
+    severity: float
+    confidence: float
+
+
+class QualityTrack(Struct, frozen=True, kw_only=True):
+    """All segments of one file, pooled figures, events and provenance."""
+
+    schema: Literal["qclip-track"] = "qclip-track"
+    schema_version: str = SCHEMA_VERSION
+    tool: Tool
+    source: Source
+    model: Model
+    settings: Settings
+    segments: list[SegmentScore]
+    pooled: Pooled
+    events: list[Event]
+    warnings: Annotated[list[str], described("what a reader of the scores should know, one sentence each")]
+    complete: Annotated[bool, described("false: the input broke off or the measurement was stopped")]
+    timing: Annotated[
+        dict[str, float] | msgspec.UnsetType,
+        described("seconds spent and frames per second; only when asked for, since it differs from run to run"),
+    ] = msgspec.UNSET
+
+
+def pool(segments: Sequence[SegmentScore]) -> Pooled:
+    """Pooled figures of segments, each weighted by its duration (SegmentScores without a score are left out).
+
+    Quantiles are the lowest score such that at least that share of the time scores it or less (inverted CDF), so they
+    are always a score that some segment has.
+    """
+    scored = [s for s in segments if s.score is not None]
+    if not scored:
+        return Pooled(**dict.fromkeys(Pooled.__struct_fields__))
+    score = np.array([s.score for s in scored], dtype=np.float64)
+    weight = np.array([max(s.end_s - s.start_s, 10**-TIME_DECIMALS) for s in scored])
+    mean = float(np.average(score, weights=weight))
+    p5, p10, median = np.quantile(score, [0.05, 0.10, 0.5], weights=weight, method="inverted_cdf")
+    known = [(w, s.score_stderr) for w, s in zip(weight, scored, strict=True) if s.score_stderr is not None]
+    stderr = math.sqrt(sum((w * e) ** 2 for w, e in known)) / sum(w for w, _ in known) if known else None
+    figures = {
+        "mean": mean,
+        "harmonic_mean": float(weight.sum() / (weight / (score + 1)).sum() - 1),
+        "min": float(score.min()),
+        "p5": float(p5),
+        "p10": float(p10),
+        "median": float(median),
+        "max": float(score.max()),
+        "stdev": math.sqrt(float(np.average((score - mean) ** 2, weights=weight))),
+        "stderr": stderr,
+    }
+    return Pooled(**{k: None if v is None else round(float(v), SCORE_DECIMALS) for k, v in figures.items()})

@@ -1,0 +1,214 @@
+"""Fit the level head of the bundled model on teacher-labelled encodes, and say how good it is.
+
+    python -m qclip_ffmpeg.train.fit ENCODES --transfer OTHER_ENCODES --out qclip-vitb16-provisional.safetensors
+
+ENCODES is a folder made by `train.ladders`. Frames are read, sampled and resampled by the code that serves the probe.
+The level vectors start at a ridge regression of the label, written as five collinear vectors, and are then trained by
+soft-label cross entropy and the PLCC loss, held near the start. Figures come from five folds split by content; the
+head that is written is fitted on all contents with the same settings.
+"""
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from qclip_ffmpeg.checkpoint import WEIGHTS_DIR, Card, LoadedModel, read_tower, save_checkpoint, sha256_of_file
+from qclip_ffmpeg.inputs import InputOptions
+from qclip_ffmpeg.model import LEVEL_SCORES, LEVELS, STATISTICS, LevelHead, ModelConfig, QClip, TowerConfig
+from qclip_ffmpeg.probe import frame_views_of
+from qclip_ffmpeg.reader import open_video
+from qclip_ffmpeg.sampling import windows
+from qclip_ffmpeg.scorer import Scorer, WindowViews
+from qclip_ffmpeg.train.ladders import DISPLAY_HEIGHT_PX, DISPLAY_WIDTH_PX, LabelledEncode, read_labels
+from qclip_ffmpeg.views import VIEWS, Display
+
+TOWER_FILE = "clip-vitb16-blocks1to8-int8.safetensors"
+TOWER = TowerConfig(
+    architecture="ViT-B-16-quickgelu",
+    width=768,
+    heads=12,
+    patch_px=16,
+    image_px=224,
+    blocks=6,
+    image_mean=(0.48145466, 0.4578275, 0.40821073),
+    image_std=(0.26862954, 0.26130258, 0.27577711),
+)
+CONFIG = ModelConfig(tower=TOWER, views=VIEWS, exit_blocks=(4, 6), statistics=STATISTICS)
+DISPLAY = Display(DISPLAY_WIDTH_PX, DISPLAY_HEIGHT_PX)
+FRAMES_PER_WINDOW = 6  # see docs/experiments.md: the most that leaves room above twice real time
+FRAMES_PER_ENCODE = 2
+RIDGE = 0.3  # per sample and per thousand features
+LEVEL_SPREAD = 25.0  # score units; how soft the levels are at the start
+STEPS, LEARNING_RATE, HOLD = 200, 1e-4, 1.0  # Adam, full batch; HOLD times squared distance to the start
+FOLDS = 5
+
+
+def untrained_model() -> LoadedModel:
+    """The bundled tower with an empty head."""
+    tower_path = WEIGHTS_DIR / TOWER_FILE
+    qclip = QClip(CONFIG)
+    qclip.tower.load_state_dict(read_tower(tower_path, TOWER.blocks))
+    card = Card(
+        id="untrained",
+        status="untrained",
+        description="",
+        config=CONFIG,
+        tower_file=TOWER_FILE,
+        tower_sha256=sha256_of_file(tower_path),
+        display=str(DISPLAY),
+        frames_per_window=FRAMES_PER_WINDOW,
+    )
+    return LoadedModel(qclip.eval().requires_grad_(False), card, "")
+
+
+def features_of(folder: Path) -> tuple[list[LabelledEncode], NDArray[np.float32]]:
+    """Labels of a folder of encodes and the mean features of each, (encodes, D); kept in features.safetensors."""
+    rows = read_labels(folder / "labels.csv")
+    cache = folder / "features.safetensors"
+    if not cache.exists():
+        scorer = Scorer(untrained_model(), "cpu")
+        save_file({"features": torch.stack(list(scorer.features(window_of(folder / r.file, r) for r in rows)))}, cache)
+    return rows, load_file(cache)["features"].numpy()
+
+
+def window_of(path: Path, row: LabelledEncode) -> WindowViews:
+    """The frames of one encode that the head is fitted on, shown as they were labelled."""
+    filled = row.display_height_px > DISPLAY_HEIGHT_PX / 2  # smaller sources were labelled at their own size
+    display = DISPLAY if filled else Display(DISPLAY_WIDTH_PX, row.display_height_px)
+    with open_video(str(path), InputOptions()) as video:
+        window = next(windows(video, segment_s=Fraction(3600), frames_per_window=FRAMES_PER_ENCODE))
+        return WindowViews(window, frame_views_of(window, video.info, display, CONFIG.views, seed=0))
+
+
+def fit_head(features: NDArray[np.float32], label: NDArray[np.float64]) -> LevelHead:
+    """Fit the level vectors.
+
+    Args:
+        features: (N, D).
+        label: (N,), 0..100.
+    """
+    head = LevelHead(features.shape[1])
+    head.mean.copy_(torch.from_numpy(features.mean(axis=0)))
+    head.scale.copy_(torch.from_numpy(features.std(axis=0) + 1e-3))
+    x = (torch.from_numpy(features) - head.mean) / head.scale
+    y = torch.from_numpy(label).float()
+    slope, offset = ridge(x.double(), y.double())
+    levels = torch.tensor(LEVEL_SCORES)
+    # A normal distribution around each level's score, all of one spread, has logits linear in the prediction.
+    vectors = levels[:, None] * slope.float() / LEVEL_SPREAD**2
+    head.level_vectors.data.copy_(vectors)
+    head.level_bias.data.copy_((levels * offset - levels**2 / 2) / LEVEL_SPREAD**2)
+    target = soft_levels(y)
+    optimiser = torch.optim.Adam([head.level_vectors, head.level_bias], lr=LEARNING_RATE)
+    for _ in range(STEPS):
+        logits = x @ head.level_vectors.T + head.level_bias
+        score = logits.softmax(dim=1) @ levels
+        cross_entropy = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        plcc_loss = (1 - torch.corrcoef(torch.stack([score, y]))[0, 1]) / 2
+        loss = cross_entropy + plcc_loss + HOLD * (head.level_vectors - vectors).square().sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return head.requires_grad_(False)
+
+
+def ridge(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+    """Ridge regression in its dual form: x (N, D) standardised, y (N,) -> slope (D,), offset."""
+    offset = y.mean()
+    penalty = RIDGE * x.shape[0] * x.shape[1] / 1000
+    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(x.shape[0], dtype=x.dtype), y - offset)
+    return x.T @ dual, float(offset)
+
+
+def soft_levels(score: Tensor) -> Tensor:
+    """Scores (N,) 0..100 as weights of the two nearest levels, (N, 5), whose expectation is the score."""
+    place = score.clamp(0, 100) / (100 / (len(LEVELS) - 1))
+    lower = place.floor().clamp(max=len(LEVELS) - 2).long()
+    weights = torch.zeros(len(score), len(LEVELS))
+    weights.scatter_(1, lower[:, None], (1 - (place - lower))[:, None])
+    return weights.scatter_(1, lower[:, None] + 1, (place - lower)[:, None])
+
+
+def predict(head: LevelHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        return head.score(head(torch.from_numpy(features))).double().numpy()
+
+
+def pairs_ordered_right(
+    score: NDArray[np.float64], label: NDArray[np.float64], group: Sequence[str], apart: float
+) -> tuple[int, int]:
+    """(right, all) pairs within a group whose labels are at least `apart` apart."""
+    right = total = 0
+    for members in (np.flatnonzero(np.array(group) == g) for g in set(group)):
+        for a, b in itertools.combinations(members, 2):
+            if abs(label[a] - label[b]) >= apart:
+                total += 1
+                right += int((score[a] > score[b]) == (label[a] > label[b]))
+    return right, total
+
+
+def figures(name: str, score: NDArray[np.float64], rows: Sequence[LabelledEncode]) -> str:
+    """One line: rank and linear correlation with the label, error, and order within a content."""
+    from scipy.stats import pearsonr, spearmanr
+
+    label = np.array([r.vmaf for r in rows])
+    group = [f"{r.content}/{r.kind}" for r in rows]
+    order = [
+        f"pairs >= {d} apart {100 * r / n:.1f} % of {n}"
+        for d in (5, 2)
+        for r, n in [pairs_ordered_right(score, label, group, d)]
+    ]
+    rmse = float(np.sqrt(np.mean((score - label) ** 2)))
+    return (
+        f"{name}: {len(rows)} encodes of {len({r.content for r in rows})} contents, "
+        f"SROCC {spearmanr(score, label).statistic:.3f}, PLCC {pearsonr(score, label).statistic:.3f}, "
+        f"RMSE {rmse:.1f}, {', '.join(order)}"
+    )
+
+
+def cross_validated(rows: Sequence[LabelledEncode], features: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+    """Score of every encode from a head fitted without its content, FOLDS folds."""
+    label = np.array([r.vmaf for r in rows])
+    contents = np.array(sorted({r.content for r in rows}))
+    np.random.default_rng(seed).shuffle(contents)
+    score = np.zeros(len(rows))
+    for fold in range(FOLDS):
+        held_out = np.isin([r.content for r in rows], contents[fold::FOLDS])
+        score[held_out] = predict(fit_head(features[~held_out], label[~held_out]), features[held_out])
+    return score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("encodes", type=Path)
+    parser.add_argument("--transfer", type=Path, action="append", default=[], help="encodes to score only")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    options = parser.parse_args()
+    rows, features = features_of(options.encodes)
+    print(figures(f"held-out contents of {options.encodes.name}", cross_validated(rows, features, options.seed), rows))
+    head = fit_head(features, np.array([r.vmaf for r in rows]))
+    for folder in options.transfer:
+        other_rows, other_features = features_of(folder)
+        print(figures(f"never fitted: {folder.name}", predict(head, other_features), other_rows))
+    card = msgspec.structs.replace(
+        untrained_model().card,
+        id=options.out.stem,
+        status="provisional",
+        description=f"Five level vectors fitted on VMAF v0.6.1 of {len(rows)} encodes of "
+        f"{len({r.content for r in rows})} photographs shown at {DISPLAY}.",
+    )
+    save_checkpoint(options.out, card, {f"head.{name}": t for name, t in head.state_dict().items()})
+
+
+if __name__ == "__main__":
+    main()
