@@ -22,6 +22,7 @@ from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, Window, windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.track import (
+    SCHEMA_VERSION,
     TIME_DECIMALS,
     Model,
     QualityTrack,
@@ -105,6 +106,8 @@ class Measurement:
             last = segments[-1]
             segments[-1] = replace_flags(last, sorted({*last.flags, "truncated"}))
         return QualityTrack(
+            schema="qclip-track",
+            schema_version=SCHEMA_VERSION,
             tool=Tool("qclip-ffmpeg", __version__, library_versions()),
             source=describe_source(self.name, video),
             model=describe_model(self.scorer.model),

@@ -168,8 +168,8 @@ class Event(Struct, frozen=True):
 class QualityTrack(Struct, frozen=True, kw_only=True):
     """All segments of one file, pooled figures, events and provenance."""
 
-    schema: Literal["qclip-track"] = "qclip-track"
-    schema_version: str = SCHEMA_VERSION
+    schema: Literal["qclip-track"]
+    schema_version: str
     tool: Tool
     source: Source
     model: Model

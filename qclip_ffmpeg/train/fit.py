@@ -1,6 +1,6 @@
 """Fit the level head of the bundled model on teacher-labelled encodes, and say how good it is.
 
-    python -m qclip_ffmpeg.train.fit ENCODES --transfer OTHER_ENCODES --out qclip-vitb16-provisional.safetensors
+    python -m qclip_ffmpeg.train.fit presets/train/provisional.toml ENCODES --transfer OTHER --out NAME.safetensors
 
 ENCODES is a folder made by `train.ladders`. Frames are read, sampled and resampled by the code that serves the probe.
 The level vectors start at a ridge regression of the label, written as five collinear vectors, and are then trained by
@@ -23,73 +23,77 @@ from torch import Tensor
 
 from qclip_ffmpeg.checkpoint import WEIGHTS_DIR, Card, LoadedModel, read_tower, save_checkpoint, sha256_of_file
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.model import LEVEL_SCORES, LEVELS, STATISTICS, LevelHead, ModelConfig, QClip, TowerConfig
+from qclip_ffmpeg.model import LEVEL_SCORES, LEVELS, LevelHead, ModelConfig, QClip, TowerConfig
+from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.probe import frame_views_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
-from qclip_ffmpeg.train.ladders import DISPLAY_HEIGHT_PX, DISPLAY_WIDTH_PX, LabelledEncode, read_labels
-from qclip_ffmpeg.views import VIEWS, Display
+from qclip_ffmpeg.train.ladders import LabelledEncode, read_labels
+from qclip_ffmpeg.train.recipe import FitRecipe, Recipe
+from qclip_ffmpeg.views import Display
 
 TOWER_FILE = "clip-vitb16-blocks1to8-int8.safetensors"
-TOWER = TowerConfig(
+TOWER = TowerConfig(  # all that the file holds
     architecture="ViT-B-16-quickgelu",
     width=768,
     heads=12,
     patch_px=16,
     image_px=224,
-    blocks=6,
+    blocks=8,
     image_mean=(0.48145466, 0.4578275, 0.40821073),
     image_std=(0.26862954, 0.26130258, 0.27577711),
 )
-CONFIG = ModelConfig(tower=TOWER, views=VIEWS, exit_blocks=(4, 6), statistics=STATISTICS)
-DISPLAY = Display(DISPLAY_WIDTH_PX, DISPLAY_HEIGHT_PX)
-FRAMES_PER_WINDOW = 6  # see docs/experiments.md: the most that leaves room above twice real time
-FRAMES_PER_ENCODE = 2
-RIDGE = 0.3  # per sample and per thousand features
-LEVEL_SPREAD = 25.0  # score units; how soft the levels are at the start
-STEPS, LEARNING_RATE, HOLD = 200, 1e-4, 1.0  # Adam, full batch; HOLD times squared distance to the start
-FOLDS = 5
 
 
-def untrained_model() -> LoadedModel:
-    """The bundled tower with an empty head."""
+def untrained_model(recipe: Recipe) -> LoadedModel:
+    """The bundled tower, up to the last block that is read, with an empty head."""
     tower_path = WEIGHTS_DIR / TOWER_FILE
-    qclip = QClip(CONFIG)
-    qclip.tower.load_state_dict(read_tower(tower_path, TOWER.blocks))
+    tower = msgspec.structs.replace(TOWER, blocks=max(recipe.model.exit_blocks))
+    config = ModelConfig(
+        tower=tower,
+        views=recipe.model.views,
+        exit_blocks=recipe.model.exit_blocks,
+        statistics=recipe.model.statistics,
+    )
+    qclip = QClip(config)
+    qclip.tower.load_state_dict(read_tower(tower_path, tower.blocks))
     card = Card(
         id="untrained",
         status="untrained",
         description="",
-        config=CONFIG,
+        config=config,
         tower_file=TOWER_FILE,
         tower_sha256=sha256_of_file(tower_path),
-        display=str(DISPLAY),
-        frames_per_window=FRAMES_PER_WINDOW,
+        display=str(Display(*recipe.ladder.display)),
+        frames_per_window=recipe.model.frames_per_window,
     )
     return LoadedModel(qclip.eval().requires_grad_(False), card, "")
 
 
-def features_of(folder: Path) -> tuple[list[LabelledEncode], NDArray[np.float32]]:
+def features_of(folder: Path, recipe: Recipe) -> tuple[list[LabelledEncode], NDArray[np.float32]]:
     """Labels of a folder of encodes and the mean features of each, (encodes, D); kept in features.safetensors."""
     rows = read_labels(folder / "labels.csv")
     cache = folder / "features.safetensors"
     if not cache.exists():
-        scorer = Scorer(untrained_model(), "cpu")
-        save_file({"features": torch.stack(list(scorer.features(window_of(folder / r.file, r) for r in rows)))}, cache)
+        scorer = Scorer(untrained_model(recipe), "cpu")
+        save_file(
+            {"features": torch.stack(list(scorer.features(window_of(folder / r.file, r, recipe) for r in rows)))}, cache
+        )
     return rows, load_file(cache)["features"].numpy()
 
 
-def window_of(path: Path, row: LabelledEncode) -> WindowViews:
+def window_of(path: Path, row: LabelledEncode, recipe: Recipe) -> WindowViews:
     """The frames of one encode that the head is fitted on, shown as they were labelled."""
-    filled = row.display_height_px > DISPLAY_HEIGHT_PX / 2  # smaller sources were labelled at their own size
-    display = DISPLAY if filled else Display(DISPLAY_WIDTH_PX, row.display_height_px)
+    width_px, height_px = recipe.ladder.display
+    filled = row.display_height_px > height_px / 2  # smaller sources were labelled at their own size
+    display = Display(width_px, height_px if filled else row.display_height_px)
     with open_video(str(path), InputOptions()) as video:
-        window = next(windows(video, segment_s=Fraction(3600), frames_per_window=FRAMES_PER_ENCODE))
-        return WindowViews(window, frame_views_of(window, video.info, display, CONFIG.views, seed=0))
+        window = next(windows(video, segment_s=Fraction(3600), frames_per_window=recipe.fit.frames_per_encode))
+        return WindowViews(window, frame_views_of(window, video.info, display, recipe.model.views, seed=0))
 
 
-def fit_head(features: NDArray[np.float32], label: NDArray[np.float64]) -> LevelHead:
+def fit_head(features: NDArray[np.float32], label: NDArray[np.float64], recipe: FitRecipe) -> LevelHead:
     """Fit the level vectors.
 
     Args:
@@ -101,30 +105,30 @@ def fit_head(features: NDArray[np.float32], label: NDArray[np.float64]) -> Level
     head.scale.copy_(torch.from_numpy(features.std(axis=0) + 1e-3))
     x = (torch.from_numpy(features) - head.mean) / head.scale
     y = torch.from_numpy(label).float()
-    slope, offset = ridge(x.double(), y.double())
+    slope, offset = ridge(x.double(), y.double(), recipe.ridge)
     levels = torch.tensor(LEVEL_SCORES)
     # A normal distribution around each level's score, all of one spread, has logits linear in the prediction.
-    vectors = levels[:, None] * slope.float() / LEVEL_SPREAD**2
+    vectors = levels[:, None] * slope.float() / recipe.level_spread**2
     head.level_vectors.data.copy_(vectors)
-    head.level_bias.data.copy_((levels * offset - levels**2 / 2) / LEVEL_SPREAD**2)
+    head.level_bias.data.copy_((levels * offset - levels**2 / 2) / recipe.level_spread**2)
     target = soft_levels(y)
-    optimiser = torch.optim.Adam([head.level_vectors, head.level_bias], lr=LEARNING_RATE)
-    for _ in range(STEPS):
+    optimiser = torch.optim.Adam([head.level_vectors, head.level_bias], lr=recipe.learning_rate)
+    for _ in range(recipe.steps):
         logits = x @ head.level_vectors.T + head.level_bias
         score = logits.softmax(dim=1) @ levels
         cross_entropy = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
         plcc_loss = (1 - torch.corrcoef(torch.stack([score, y]))[0, 1]) / 2
-        loss = cross_entropy + plcc_loss + HOLD * (head.level_vectors - vectors).square().sum()
+        loss = cross_entropy + plcc_loss + recipe.hold * (head.level_vectors - vectors).square().sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return head.requires_grad_(False)
 
 
-def ridge(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+def ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, float]:
     """Ridge regression in its dual form: x (N, D) standardised, y (N,) -> slope (D,), offset."""
     offset = y.mean()
-    penalty = RIDGE * x.shape[0] * x.shape[1] / 1000
+    penalty = strength * x.shape[0] * x.shape[1] / 1000
     dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(x.shape[0], dtype=x.dtype), y - offset)
     return x.T @ dual, float(offset)
 
@@ -175,37 +179,40 @@ def figures(name: str, score: NDArray[np.float64], rows: Sequence[LabelledEncode
     )
 
 
-def cross_validated(rows: Sequence[LabelledEncode], features: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    """Score of every encode from a head fitted without its content, FOLDS folds."""
+def cross_validated(
+    rows: Sequence[LabelledEncode], features: NDArray[np.float32], recipe: FitRecipe
+) -> NDArray[np.float64]:
+    """Score of every encode from a head fitted without its content."""
     label = np.array([r.vmaf for r in rows])
     contents = np.array(sorted({r.content for r in rows}))
-    np.random.default_rng(seed).shuffle(contents)
+    np.random.default_rng(recipe.seed).shuffle(contents)
     score = np.zeros(len(rows))
-    for fold in range(FOLDS):
-        held_out = np.isin([r.content for r in rows], contents[fold::FOLDS])
-        score[held_out] = predict(fit_head(features[~held_out], label[~held_out]), features[held_out])
+    for fold in range(recipe.folds):
+        held_out = np.isin([r.content for r in rows], contents[fold :: recipe.folds])
+        score[held_out] = predict(fit_head(features[~held_out], label[~held_out], recipe), features[held_out])
     return score
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("encodes", type=Path)
+    parser.add_argument("recipe", type=Path, help="training preset, for example presets/train/provisional.toml")
+    parser.add_argument("encodes", type=Path, help="folder made by train.ladders")
     parser.add_argument("--transfer", type=Path, action="append", default=[], help="encodes to score only")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds")
     options = parser.parse_args()
-    rows, features = features_of(options.encodes)
-    print(figures(f"held-out contents of {options.encodes.name}", cross_validated(rows, features, options.seed), rows))
-    head = fit_head(features, np.array([r.vmaf for r in rows]))
+    recipe = read_toml(options.recipe, Recipe)
+    rows, features = features_of(options.encodes, recipe)
+    print(figures(f"held-out contents of {options.encodes.name}", cross_validated(rows, features, recipe.fit), rows))
+    head = fit_head(features, np.array([r.vmaf for r in rows]), recipe.fit)
     for folder in options.transfer:
-        other_rows, other_features = features_of(folder)
+        other_rows, other_features = features_of(folder, recipe)
         print(figures(f"never fitted: {folder.name}", predict(head, other_features), other_rows))
     card = msgspec.structs.replace(
-        untrained_model().card,
+        untrained_model(recipe).card,
         id=options.out.stem,
         status="provisional",
         description=f"Five level vectors fitted on VMAF v0.6.1 of {len(rows)} encodes of "
-        f"{len({r.content for r in rows})} photographs shown at {DISPLAY}.",
+        f"{len({r.content for r in rows})} photographs.",
     )
     save_checkpoint(options.out, card, {f"head.{name}": t for name, t in head.state_dict().items()})
 

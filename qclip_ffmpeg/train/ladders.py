@@ -1,6 +1,6 @@
 """Teacher-labelled encodes: a folder of sources -> encodes of each with its VMAF.
 
-    python -m qclip_ffmpeg.train.ladders SOURCES OUT --per-source 6 --seed 0
+    python -m qclip_ffmpeg.train.ladders presets/train/provisional.toml SOURCES OUT
 
 Each source is fitted into the display (never enlarged) and becomes the reference; a still is used both as one frame
 and as a short horizontal pan. The reference is scaled down to a rung's height, encoded, decoded, scaled back up to
@@ -21,21 +21,10 @@ import ffmpeg
 import numpy as np
 
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
+from qclip_ffmpeg.presets import read_toml
+from qclip_ffmpeg.train.recipe import LadderRecipe, Recipe
 
 STILL_SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
-DISPLAY_WIDTH_PX, DISPLAY_HEIGHT_PX = 1920, 1080
-PAN_FRAMES = 10
-PAN_WIDTH_SHARE = 0.85  # of the picture's width is in view during a pan
-VIDEO_FRAMES = 40
-CRF_RANGE = {"libx264": (14, 48), "libx265": (16, 48), "libsvtav1": (20, 62)}
-CODEC_SHARE = {"libx264": 0.5, "libx265": 0.3, "libsvtav1": 0.2}
-# Share of the encodes by height, relative to the reference.
-RUNG_HEIGHT_SHARE = {1.0: 0.35, 0.667: 0.25, 0.5: 0.15, 0.333: 0.12, 0.222: 0.08, 0.133: 0.05}
-CODEC_OPTIONS: dict[str, dict[str, object]] = {
-    "libx264": {"preset": "medium"},
-    "libx265": {"preset": "fast", "x265-params": "log-level=error"},
-    "libsvtav1": {"preset": 8},
-}
 
 
 @dataclass(frozen=True)
@@ -62,23 +51,25 @@ def even(value: float) -> int:
     return max(2, 2 * round(value / 2))
 
 
-def make_reference(source: Path, kind: str, out: Path, rng: np.random.Generator) -> tuple[int, int]:
+def make_reference(
+    source: Path, kind: str, out: Path, recipe: LadderRecipe, rng: np.random.Generator
+) -> tuple[int, int]:
     """Write the reference as lossless H.264 and return its (width_px, height_px)."""
     with av.open(str(source)) as container:
         stream = container.streams.video[0]
-        scale = min(1.0, DISPLAY_WIDTH_PX / stream.width, DISPLAY_HEIGHT_PX / stream.height)
+        scale = min(1.0, recipe.display[0] / stream.width, recipe.display[1] / stream.height)
         width_px, height_px = even(stream.width * scale), even(stream.height * scale)
     if kind == "video":
         shown = ffmpeg.input(str(source)).filter("scale", width_px, height_px, flags="lanczos")
-        frames = VIDEO_FRAMES
+        frames = recipe.video_frames
     else:
         shown = ffmpeg.input(str(source), loop=1, framerate=24).filter("scale", width_px, height_px, flags="lanczos")
         frames = 1
     if kind == "pan":
-        view_px = even(width_px * PAN_WIDTH_SHARE)
-        step_px = int(rng.integers(2, 1 + max(3, (width_px - view_px) // PAN_FRAMES)))
+        view_px = even(width_px * recipe.pan_width_share)
+        step_px = int(rng.integers(2, 1 + max(3, (width_px - view_px) // recipe.pan_frames)))
         shown = shown.filter("crop", view_px, height_px, f"n*{step_px}", 0)
-        width_px, frames = view_px, PAN_FRAMES
+        width_px, frames = view_px, recipe.pan_frames
     run(shown.output(str(out), vcodec="libx264", qp=0, preset="ultrafast", pix_fmt="yuv420p", vframes=frames, an=None))
     return width_px, height_px
 
@@ -98,30 +89,30 @@ def rng_for(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()[:8]])
 
 
-def encodes_of(source: Path, out: Path, per_source: int, seed: int, done: set[str]) -> list[LabelledEncode]:
+def encodes_of(source: Path, out: Path, recipe: LadderRecipe, done: set[str]) -> list[LabelledEncode]:
     """Encode and label one source; encodes named in `done` are passed over."""
     rows = []
     kinds = ["still", "pan"] if source.suffix.lower() in STILL_SUFFIXES else ["video"]
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
-            rng = rng_for(seed, f"{source.stem}/{kind}")
+            rng = rng_for(recipe.seed, f"{source.stem}/{kind}")
             reference = Path(folder) / f"{kind}.mkv"
-            width_px, height_px = make_reference(source, kind, reference, rng)
-            for index in range(per_source // len(kinds)):
-                codec = str(rng.choice(list(CODEC_SHARE), p=list(CODEC_SHARE.values())))
-                crf = int(rng.integers(*CRF_RANGE[codec], endpoint=True))
-                share = float(rng.choice(list(RUNG_HEIGHT_SHARE), p=list(RUNG_HEIGHT_SHARE.values())))
+            width_px, height_px = make_reference(source, kind, reference, recipe, rng)
+            for index in range(recipe.encodes_per_source // len(kinds)):
+                codec = recipe.codecs[rng.choice(len(recipe.codecs), p=[c.chance for c in recipe.codecs])]
+                crf = int(rng.integers(*codec.crf, endpoint=True))
+                share = recipe.rungs[rng.choice(len(recipe.rungs), p=[r.chance for r in recipe.rungs])].height_share
                 name = f"{source.stem}.{kind}{index}.mkv"
                 if name in done:
                     continue
                 rung = ffmpeg.input(str(reference)).filter(
                     "scale", even(width_px * share), even(height_px * share), flags="lanczos"
                 )
-                options = {"vcodec": codec, "crf": crf, "pix_fmt": "yuv420p", **CODEC_OPTIONS[codec]}
+                options = {"vcodec": codec.name, "crf": crf, "pix_fmt": "yuv420p", **codec.options}
                 run(rung.output(str(out / name), **options))
                 score = vmaf(out / name, reference, (width_px, height_px))
                 rows.append(
-                    LabelledEncode(name, source.stem, kind, codec, crf, even(height_px * share), height_px, score)
+                    LabelledEncode(name, source.stem, kind, codec.name, crf, even(height_px * share), height_px, score)
                 )
     return rows
 
@@ -139,11 +130,11 @@ def main() -> None:
     import argparse
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="training preset, for example presets/train/provisional.toml")
     parser.add_argument("sources", type=Path, help="folder of clips and stills")
     parser.add_argument("out", type=Path, help="folder for the encodes and labels.csv")
-    parser.add_argument("--per-source", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    recipe = read_toml(options.recipe, Recipe).ladder
     options.out.mkdir(parents=True, exist_ok=True)
     labels = options.out / "labels.csv"
     done = {row.file for row in read_labels(labels)} if labels.exists() else set()
@@ -152,7 +143,7 @@ def main() -> None:
         if not done:
             writer.writeheader()
         for source in sorted(options.sources.iterdir()):
-            for row in encodes_of(source, options.out, options.per_source, options.seed, done):
+            for row in encodes_of(source, options.out, recipe, done):
                 writer.writerow(asdict(row))
                 file.flush()
 
