@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.colour import color_matrix, color_range, transfer_of
 from qclip_ffmpeg.errors import InputError, QClipError, UsageError
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
-from qclip_ffmpeg.inputs import STDIN, InputOptions, displayed_name, ffmpeg_url
+from qclip_ffmpeg.inputs import STDIN, InputOptions, displayed_name, ffmpeg_url, is_url
 
 THUMBNAIL_WIDTH_PX = 240
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
+NETWORK_TIMEOUT_S = 30.0
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
 DEFAULT_PIXEL_FORMAT = "yuv420p"
@@ -68,7 +69,12 @@ def open_video(source: str, options: InputOptions | None = None) -> "VideoReader
     check_raw_options(options)
     name = displayed_name(source)
     try:
-        container = av.open(ffmpeg_url(source), format=options.format, options=demuxer_options(options))
+        container = av.open(
+            ffmpeg_url(source),
+            format=options.format,
+            options=demuxer_options(options),
+            timeout=NETWORK_TIMEOUT_S if is_url(source) else None,  # a pipe may wait as long as its sender does
+        )
     except (av.FFmpegError, OSError) as error:
         raise explain_open_error(error, source, options) from None
     except ValueError:
@@ -102,6 +108,7 @@ class VideoReader:
         self._stream = pick_stream(container, name)
         self.damage = None
         self.warnings = []
+        self._lost_packet = False
         context = self._stream.codec_context
         context.thread_count = options.threads
         context.thread_type = "AUTO"
@@ -109,9 +116,11 @@ class VideoReader:
         self._decoded = self._decode()
         first = next(self._decoded, None)
         if first is None:
+            mp4_pipe = name == STDIN and "mp4" in container.format.name
+            index_last = "an mp4 needs its index first to be piped: -movflags +faststart, or send -f nut"
             raise InputError(
-                f"{name}: not one frame could be decoded ({self.damage or 'the stream is empty'}); "
-                "check that the file is complete and that `ffmpeg -i` can play it"
+                f"{spoken(name)}: not one frame could be decoded ({self.damage or 'the stream is empty'}); "
+                + (index_last if mp4_pipe else "check that it is complete and that `ffmpeg -i` can play it")
             )
         self._origin = time_of(first)
         self.info = describe(container, self._stream, first, name, options, self._origin)
@@ -147,7 +156,8 @@ class VideoReader:
                 continue
             thumbnail = converter.thumbnail(picture)
             flags = set[str]()
-            if picture.is_corrupt:
+            if picture.is_corrupt or self._lost_packet:
+                self._lost_packet = False
                 flags.add("corrupt")
             if gap and index > 0:
                 flags.add("gap")
@@ -171,7 +181,7 @@ class VideoReader:
             )
             index += 1
         if index == 0:
-            raise InputError(f"{self.info.name}: ends before the first frame to measure; choose an earlier -ss")
+            raise InputError(f"{spoken(self.info.name)}: ends before the first frame to measure; choose an earlier -ss")
         self._check_length(previous_time_s, nominal_s)
 
     def _pictures(self) -> Iterator[VideoFrame]:
@@ -189,15 +199,19 @@ class VideoReader:
                 except av.error.EOFError:
                     return
                 except av.FFmpegError as error:
-                    self._warn_once(f"a packet could not be decoded ({error.strerror})")
+                    self._packet_lost(error)
         except av.error.ExitError:
             return  # the idle end of a growing file or live stream
         except (av.FFmpegError, OSError) as error:
             self.damage = f"the stream broke off ({error.strerror or error})"
-            if self._options.format == "rawvideo":
-                self.damage = "the last raw frame is incomplete: check that -s and -pix_fmt are the sender's"
 
-    def _warn_once(self, message: str) -> None:
+    def _packet_lost(self, error: av.FFmpegError) -> None:
+        if self._stream.codec_context.codec.name == "rawvideo":  # a raw packet fails only for being too short
+            said = ": check that -s and -pix_fmt are the sender's" if self._options.format == "rawvideo" else ""
+            self.damage = f"the last raw frame is incomplete{said}"
+            return
+        self._lost_packet = True
+        message = f"a packet could not be decoded ({error.strerror})"
         if message not in self.warnings:
             self.warnings.append(message)
 
@@ -308,7 +322,7 @@ def pick_stream(container: InputContainer, name: str) -> VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
-        raise InputError(f"{name}: has no video stream (found {kinds}); give a file with video in it")
+        raise InputError(f"{spoken(name)}: has no video stream (found {kinds}); give a file with video in it")
     best = container.streams.best("video")
     chosen = best if best in streams else streams[0]
     assert isinstance(chosen, VideoStream)
@@ -398,16 +412,21 @@ def library_versions() -> dict[str, str]:
     return {"av": av.__version__, **{name: ".".join(map(str, av.library_versions[name])) for name in used}}
 
 
+def spoken(name: str) -> str:
+    return "standard input" if name == STDIN else name
+
+
 def explain_open_error(error: Exception, source: str, options: InputOptions) -> QClipError:
     """One line for a person: what, where, what next."""
-    name = displayed_name(source)
+    name = spoken(displayed_name(source))
     if isinstance(error, av.error.EOFError):
-        where = "standard input" if source == STDIN else name
-        return InputError(f"{where}: is empty; nothing arrived to measure")
+        return InputError(f"{name}: is empty; nothing arrived to measure")
+    if isinstance(error, av.error.ExitError):
+        return InputError(f"{name}: did not answer within {NETWORK_TIMEOUT_S:.0f} s; check the address and the network")
     if isinstance(error, av.error.InvalidDataError):
         if source == STDIN:
             return InputError(
-                "standard input: no video format recognised; say -f rawvideo -s WxH for raw frames, or send one that "
+                f"{name}: no video format recognised; say -f rawvideo -s WxH for raw frames, or send one that "
                 "describes itself (ffmpeg ... -f nut -); an mp4 needs its index first (-movflags +faststart)"
             )
         return InputError(

@@ -3,7 +3,7 @@
 import open_clip
 import pytest
 import torch
-from model_fixtures import TINY, TINY_TOWER, random_qclip
+from tiny_model import TINY, TINY_TOWER, random_qclip
 
 from qclip_ffmpeg.checkpoint import WEIGHTS_DIR, read_tower
 from qclip_ffmpeg.model import LEVEL_SCORES, LEVELS, ImageTower, LevelHead, ModelConfig, QClip, token_statistics

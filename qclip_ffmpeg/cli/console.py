@@ -110,7 +110,7 @@ def print_tracks(tracks: Sequence[QualityTrack]) -> None:
     table.add_column("file", overflow="fold")
     for title in ("length", "score", "p5", "worst"):
         table.add_column(title, justify="right")
-    table.add_column("0 to 100 over time")
+    table.add_column("over time, 0 to 100", no_wrap=True)
     table.add_column("notes", overflow="fold")
     for track in tracks:
         scored = [s for s in track.segments if s.score is not None]

@@ -1,0 +1,314 @@
+"""A model on disk: what was saved is what is loaded; anything else is refused in one line that names the file."""
+
+import hashlib
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_model import TINY, TINY_TOWER, TINY_TOWER_FILE, head_tensors, random_qclip, tiny_card
+
+from qclip_ffmpeg import checkpoint
+from qclip_ffmpeg.checkpoint import (
+    CARD_KEY,
+    DEFAULT_MODEL,
+    SUFFIX,
+    WEIGHTS_DIR,
+    bundled_models,
+    load_model,
+    read_tower,
+    save_checkpoint,
+    sha256_of_file,
+)
+from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
+from qclip_ffmpeg.scorer import Scorer
+
+pytest_plugins = ["model_fixtures"]
+
+replace = msgspec.structs.replace
+
+
+@pytest.fixture
+def good(tiny_weights: Path, tmp_path: Path) -> Path:
+    """A checkpoint file that loads."""
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes((tiny_weights / (DEFAULT_MODEL + SUFFIX)).read_bytes())
+    return path
+
+
+def rewrite(path: Path, card: dict[str, Any] | None = None, **tensors: torch.Tensor | None) -> None:
+    """Write a checkpoint again with keys of its card and tensors of its head changed, added, or (None) left out."""
+    held = load_file(path) | {f"head.{name}": t for name, t in tensors.items()}
+    text = card_of(path) | (card or {})
+    save_file({k: v for k, v in held.items() if v is not None}, path, metadata={CARD_KEY: json.dumps(text)})
+
+
+def card_of(path: Path) -> dict[str, Any]:
+    return msgspec.to_builtins(checkpoint.read_checkpoint(path)[0])
+
+
+def refusal(path: str | Path, kind: type[QClipError] = ModelError) -> str:
+    """The message that loading `path` is refused with: one line."""
+    with pytest.raises(kind) as raised:
+        load_model(str(path))
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_bundled_default_loads(scorer: Scorer) -> None:
+    model = scorer.model
+    assert model.card.id == DEFAULT_MODEL
+    assert model.card.status == "provisional"
+    assert model.weights_sha256 == hashlib.sha256((WEIGHTS_DIR / (DEFAULT_MODEL + SUFFIX)).read_bytes()).hexdigest()
+    assert not model.qclip.training
+    assert not any(p.requires_grad for p in model.qclip.parameters())
+    assert {p.dtype for p in model.qclip.state_dict().values()} == {torch.float32}
+    assert not any(t.is_meta for t in model.qclip.state_dict().values())
+    assert DEFAULT_MODEL in bundled_models()
+
+
+def test_save_and_load_is_exact(good: Path) -> None:
+    qclip = random_qclip()
+    loaded = load_model(str(good))
+    assert loaded.card == tiny_card(loaded.card.tower_sha256)
+    assert loaded.weights_sha256 == hashlib.sha256(good.read_bytes()).hexdigest()
+    expected = qclip.state_dict()
+    assert loaded.qclip.state_dict().keys() == expected.keys()
+    for name, tensor in loaded.qclip.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    views = torch.rand(1, 2, 2, 3, 224, 224)
+    assert torch.equal(loaded.qclip(views)[1], qclip(views)[1])
+
+
+def test_saving_turns_tensors_into_float32(good: Path, tmp_path: Path) -> None:
+    tensors = {name: tensor.double() for name, tensor in head_tensors(random_qclip()).items()}
+    save_checkpoint(tmp_path / "double.safetensors", load_model(str(good)).card, tensors)
+    assert load_model(str(tmp_path / "double.safetensors")).qclip.head.level_bias.dtype == torch.float32
+
+
+def test_a_checkpoint_holds_no_tower(good: Path) -> None:
+    assert all(name.startswith("head.") for name in load_file(good))
+
+
+def test_eight_bit_matrices_have_a_scale_an_output_row(tmp_path: Path) -> None:
+    path = tmp_path / "tower.safetensors"
+    integers = torch.tensor([[1, -2], [3, 127]], dtype=torch.int8)
+    tensors = {
+        "transformer.resblocks.0.mlp.c_fc.weight.int8": integers,
+        "transformer.resblocks.0.mlp.c_fc.weight.scale": torch.tensor([0.5, 2.0]),
+        "transformer.resblocks.1.mlp.c_fc.bias": torch.ones(2),
+        "conv1.weight": torch.ones(1, dtype=torch.float16),
+    }
+    save_file(tensors, path)
+    read = read_tower(path, blocks=1)
+    assert read.keys() == {"transformer.resblocks.0.mlp.c_fc.weight", "conv1.weight"}
+    assert read["transformer.resblocks.0.mlp.c_fc.weight"].tolist() == [[0.5, -1.0], [6.0, 254.0]]
+    assert read["conv1.weight"].dtype == torch.float32
+
+
+def test_an_unknown_name_lists_the_known_ones(tiny_weights: Path) -> None:
+    message = refusal("qclip-vitb61", UsageError)
+    assert "qclip-vitb61" in message
+    assert DEFAULT_MODEL in message
+
+
+@pytest.mark.parametrize("name", ["nowhere/mine.safetensors", "mine.safetensors", "/nowhere"])
+def test_a_missing_file_is_named(name: str, tiny_weights: Path) -> None:
+    assert f"{name}: no such file" in refusal(name, UsageError)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path, tiny_weights: Path) -> None:
+    assert str(tmp_path) in refusal(tmp_path, UsageError)
+
+
+def test_a_file_that_cannot_be_read_is_named(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert re.search(r"mine\.safetensors.*Permission denied", refusal(good))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:5],
+        lambda data: data[:100],
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: bytes(range(256)) * 40,
+        lambda data: (2**62).to_bytes(8, "little") + data[8:],
+        lambda data: b"PK\x03\x04" + data,
+    ],
+    ids=["empty", "5 bytes", "half a header", "a byte short", "a byte long", "noise", "huge header", "zip"],
+)
+def test_a_damaged_file_is_refused(damage: Any, good: Path) -> None:
+    good.write_bytes(damage(good.read_bytes()))
+    assert refusal(good).startswith("mine.safetensors: is not a safetensors file, or is damaged")
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("name", ["best.pth", "best.pt", "best.safetensors"])
+def test_a_pickle_is_never_opened(name: str, tmp_path: Path, tiny_weights: Path) -> None:
+    sprung, path = tmp_path / "sprung", tmp_path / name
+    torch.save({"state_dict": Trap(sprung)}, path)
+    assert name in refusal(path)
+    path.write_bytes(pickle.dumps(Trap(sprung)))
+    assert name in refusal(path)
+    assert not sprung.exists()
+
+
+def test_safetensors_without_a_card_are_foreign(good: Path) -> None:
+    save_file(load_file(good), good)
+    assert "mine.safetensors: holds tensors but is not a Q-CLIP checkpoint" in refusal(good)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"format": "qclip-modem"}, "format"),
+        ({"format_version": 2}, "format_version"),
+        ({"status": "excellent"}, "status"),
+        ({"frames_per_window": "four"}, "frames_per_window"),
+        ({"config": None}, "config"),
+        ({"id": None}, "id"),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_refused(change: dict[str, Any], said: str, good: Path) -> None:
+    rewrite(good, change)
+    message = refusal(good)
+    assert message.startswith("mine.safetensors: its model card cannot be read")
+    assert said in message
+
+
+def test_a_card_that_is_not_json_is_refused(good: Path) -> None:
+    save_file(load_file(good), good, metadata={CARD_KEY: "{id: tiny"})
+    assert refusal(good).startswith("mine.safetensors: its model card cannot be read")
+
+
+def test_a_card_without_a_key_is_refused(good: Path) -> None:
+    text = card_of(good)
+    del text["tower_sha256"]
+    save_file(load_file(good), good, metadata={CARD_KEY: json.dumps(text)})
+    assert "tower_sha256" in refusal(good)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"exit_blocks": [1, 3]}, "reads after a block that is not built"),
+        ({"exit_blocks": [0, 1]}, "reads after block 0; blocks count from 1"),
+        ({"exit_blocks": []}, "reads nothing"),
+        ({"statistics": []}, "no statistics"),
+        ({"views": []}, "no views"),
+        ({"level_scores": [0, 50, 100, 150]}, "four level scores for five levels"),
+        ({"level_scores": [0, 25, 50, 75, 1000]}, "a score beyond 100"),
+        ({"tower": {"heads": 3}}, "width is no multiple of heads"),
+        ({"tower": {"heads": 0}}, "no heads"),
+        ({"tower": {"image_px": 192}}, "views are 224 px"),
+        ({"tower": {"patch_px": 0}}, "no patches"),
+        ({"tower": {"image_std": [0.2, 0.0, 0.2]}}, "divides by nothing"),
+        ({"frames_per_window": 0}, "no frames"),
+        ({"frames_per_window": -1}, "fewer than no frames"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_card_that_makes_no_sense_is_refused_when_loaded(change: dict[str, Any], what: str, good: Path) -> None:
+    """Not when the first window is scored: tensors fit the configuration, and the configuration cannot be run."""
+    card = card_of(good)
+    for key, value in change.items():
+        if key == "tower":
+            card["config"]["tower"] |= value
+        else:
+            (card if key in card else card["config"])[key] = value
+    tensors = {}
+    if "level_scores" in change:
+        tensors["level_scores"] = torch.tensor(change["level_scores"], dtype=torch.float32)
+    rewrite(good, card, **tensors)
+    assert "mine.safetensors" in refusal(good)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"level_bias": None}, "the tensor head.level_bias is missing"),
+        ({"surprise": torch.ones(1)}, "head.surprise"),
+        ({"level_bias": torch.ones(4)}, "head.level_bias is (4,), its configuration needs (5,)"),
+        ({"level_bias": torch.ones(5, dtype=torch.float64)}, "head.level_bias is torch.float64, not float32"),
+        ({"level_bias": torch.ones(5, dtype=torch.bfloat16)}, "head.level_bias is torch.bfloat16, not float32"),
+        ({"level_bias": torch.tensor([0, 0, torch.nan, 0, 0])}, "head.level_bias has values that are not finite"),
+        ({"level_bias": torch.tensor([0, 0, torch.inf, 0, 0])}, "head.level_bias has values that are not finite"),
+    ],
+    ids=["missing", "extra", "shape", "float64", "bfloat16", "NaN", "infinite"],
+)
+def test_tensors_must_fit_the_configuration(tensors: dict[str, torch.Tensor | None], said: str, good: Path) -> None:
+    rewrite(good, None, **tensors)
+    message = refusal(good)
+    assert message.startswith("mine.safetensors: ")
+    assert said in message
+
+
+def test_the_level_scores_are_the_cards(good: Path) -> None:
+    """They are in the card and in the tensors; where these disagree nobody knows what the score means."""
+    rewrite(good, None, level_scores=torch.tensor([100.0, 75.0, 50.0, 25.0, 0.0]))
+    assert "level_scores" in refusal(good)
+
+
+def test_a_checkpoint_cannot_replace_the_tower(good: Path) -> None:
+    """The tower is the file whose hash is reported, whatever tensors a checkpoint brings along."""
+    card = card_of(good)
+    tower = {"tower.class_embedding": torch.zeros(TINY_TOWER.width)}
+    save_file(load_file(good) | tower, good, metadata={CARD_KEY: json.dumps(card)})
+    assert "tower.class_embedding" in refusal(good)
+
+
+def test_another_tower_is_refused(good: Path) -> None:
+    rewrite(good, {"tower_sha256": "0" * 64})
+    message = refusal(good)
+    assert TINY_TOWER_FILE in message
+    assert "mine.safetensors" in message
+
+
+def test_a_missing_tower_is_named(good: Path) -> None:
+    rewrite(good, {"tower_file": "clip-vitl14.safetensors"})
+    message = refusal(good)
+    assert "mine.safetensors" in message
+    assert "clip-vitl14.safetensors" in message
+
+
+def test_a_tower_with_too_few_blocks_is_refused(good: Path) -> None:
+    rewrite(good, {"config": msgspec.to_builtins(replace(TINY, tower=replace(TINY_TOWER, blocks=3)))})
+    assert "transformer.resblocks.2" in refusal(good)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "{folder}/outside.safetensors", "", ".", "..", "../"])
+def test_the_tower_is_never_looked_for_outside_the_weights_folder(name: str, good: Path, tiny_weights: Path) -> None:
+    outside = tiny_weights.parent / "outside.safetensors"
+    outside.write_bytes((tiny_weights / TINY_TOWER_FILE).read_bytes())
+    rewrite(good, {"tower_file": name.format(folder=tiny_weights.parent)})
+    assert "mine.safetensors" in refusal(good)
+
+
+def test_a_tower_that_holds_no_tensors_is_refused(good: Path, tiny_weights: Path) -> None:
+    """A card may name any file of the weights folder, for example the README."""
+    readme = tiny_weights / "README.md"
+    readme.write_text("not a tower")
+    rewrite(good, {"tower_file": readme.name, "tower_sha256": sha256_of_file(readme)})
+    assert "README.md" in refusal(good)

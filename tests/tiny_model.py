@@ -1,0 +1,61 @@
+"""A tiny random model, built and written as a real one is: real code paths, no time."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import save_file
+
+from qclip_ffmpeg.checkpoint import Card
+from qclip_ffmpeg.model import STATISTICS, ModelConfig, QClip, TowerConfig
+
+TINY_TOWER_FILE = "tiny-tower.safetensors"
+TINY_TOWER = TowerConfig(
+    architecture="tiny",
+    width=16,
+    heads=2,
+    patch_px=32,
+    image_px=224,
+    blocks=2,
+    image_mean=(0.5, 0.4, 0.3),
+    image_std=(0.25, 0.26, 0.27),
+)
+TINY = ModelConfig(tower=TINY_TOWER, views=("whole", "mosaic"), exit_blocks=(1, 2), statistics=STATISTICS)
+
+
+def random_qclip(config: ModelConfig = TINY, seed: int = 0) -> QClip:
+    """A model with random tensors, the same ones for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    qclip = QClip(config).eval().requires_grad_(False)
+    for tensor in qclip.parameters():
+        tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+    return qclip
+
+
+def head_tensors(qclip: QClip) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds of a model."""
+    return {name: tensor for name, tensor in qclip.state_dict().items() if name.startswith("head.")}
+
+
+def write_tower(folder: Path, qclip: QClip) -> str:
+    """Write the tower file and return its sha256."""
+    path = folder / TINY_TOWER_FILE
+    save_file(dict(qclip.tower.state_dict()), path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def tiny_card(tower_sha256: str, **changes: Any) -> Card:
+    """The card of the tiny model."""
+    card = Card(
+        id="tiny",
+        status="untrained",
+        description="random numbers",
+        config=TINY,
+        tower_file=TINY_TOWER_FILE,
+        tower_sha256=tower_sha256,
+        display="1920x1080",
+        frames_per_window=2,
+    )
+    return msgspec.structs.replace(card, **changes)
