@@ -6,6 +6,7 @@ handed on, frames concerned carry flags, and `VideoReader.damage` says what ende
 """
 
 import errno
+import re
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from functools import partial
@@ -30,6 +31,7 @@ MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UH
 NETWORK_TIMEOUT_S = 30.0
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
+FORMATS_STATING_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf"}
 DEFAULT_PIXEL_FORMAT = "yuv420p"
 DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
 
@@ -118,8 +120,9 @@ class VideoReader:
         if first is None:
             mp4_pipe = name == STDIN and "mp4" in container.format.name
             index_last = "an mp4 needs its index first to be piped: -movflags +faststart, or send -f nut"
+            why = self.damage or next(iter(self.warnings), "the stream is empty")
             raise InputError(
-                f"{spoken(name)}: not one frame could be decoded ({self.damage or 'the stream is empty'}); "
+                f"{spoken(name)}: not one frame could be decoded ({why}); "
                 + (index_last if mp4_pipe else "check that it is complete and that `ffmpeg -i` can play it")
             )
         self._origin = time_of(first)
@@ -243,7 +246,8 @@ class VideoReader:
         return (Fraction(0) if previous_s is None else previous_s + nominal_s), False
 
     def _check_length(self, last_s: Fraction | None, nominal_s: Fraction) -> None:
-        declared_s = self.info.duration_s
+        """Note damage where the container's header promised more video than came."""
+        declared_s = promised_length_s(self._container, self._stream)
         if self.damage or declared_s is None or last_s is None or self._options.duration_s is not None:
             return  # with -t the end was not looked at
         missing_s = declared_s - (last_s + nominal_s)
@@ -285,7 +289,7 @@ class Converter:
         deep = max(component.bits for component in picture.format.components) > 8
         converted = self._to_rgb.reformat(
             picture,
-            format="gbrp16le" if deep else "gbrp",  # planar: a third of the time of rgb24, the same pixels,
+            format="gbrp16le" if deep else "gbrp",  # planar takes a third of the time of rgb24, for the same pixels
             src_colorspace=SWS_OF_MATRIX[self._info.color_matrix],
             src_color_range=ColorRange.JPEG if self._info.color_range == "full" else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
@@ -340,6 +344,19 @@ def stated_duration(picture: VideoFrame) -> Fraction | None:
     if not picture.duration or picture.time_base is None:
         return None
     return picture.duration * Fraction(picture.time_base)
+
+
+def promised_length_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Length of the video as the file's header states it, in seconds; None where FFmpeg would only estimate it."""
+    if container.format.name not in FORMATS_STATING_LENGTH:
+        return None
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    if stated := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):  # Matroska's tag
+        return 3600 * int(stated[1]) + 60 * int(stated[2]) + Fraction(stated[3])
+    if container.duration and len(container.streams) == 1:  # another stream may be longer than the video
+        return Fraction(container.duration, av.time_base)
+    return None
 
 
 def describe(
