@@ -93,6 +93,7 @@ def save_checkpoint(path: Path, card: Card, head: dict[str, Tensor]) -> None:
 
 
 def find_model(name_or_path: str) -> Path:
+    """The checkpoint file of a bundled model's name or of a path; UsageError names the models there are."""
     if name_or_path in bundled_models():
         return WEIGHTS_DIR / (name_or_path + SUFFIX)
     path = Path(name_or_path)

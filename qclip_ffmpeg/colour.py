@@ -40,12 +40,12 @@ def color_matrix(tag: int, is_rgb: bool, width_px: int, height_px: int, said: Co
 
 
 def color_range(tag: int, is_rgb: bool, pixel_format: str, said: ColorRangeOption | None) -> Literal["limited", "full"]:
-    """Range of the stored values. Untagged Y'CbCr is limited (FFmpeg's yuvj formats full), R'G'B' is full."""
-    if is_rgb or pixel_format.startswith("yuvj"):
+    """Range of the stored values. Untagged Y'CbCr is limited (FFmpeg's yuvj formats full), gray and R'G'B' full."""
+    if is_rgb or pixel_format.startswith(("gray", "ya")):  # swscale takes gray for full range whatever it is told
         return "full"
     if said:
         return "full" if said in ("pc", "full", "jpeg") else "limited"
-    return "full" if tag == RANGE_FULL else "limited"
+    return "full" if tag == RANGE_FULL or pixel_format.startswith("yuvj") else "limited"
 
 
 def transfer_of(tag: int, said: TransferOption | None) -> Transfer:

@@ -68,6 +68,8 @@ class VideoInfo:
     """Width of a stored pixel over its height."""
     rotation_deg: int
     """Degrees that were applied counter-clockwise to stand the picture upright: 0, 90, 180 or 270."""
+    mirrored: bool
+    """Whether it was flipped top to bottom before it was turned, as its display matrix asks."""
     color_matrix: str
     """Matrix the conversion to R'G'B' used: "bt709", "bt601", "bt2020", "smpte240m", "fcc" or "rgb"."""
     color_range: Literal["limited", "full"]

@@ -57,6 +57,11 @@ def ffmpeg_url(source: str) -> str:
     return f"file:{source}"
 
 
+def can_be_opened_again(source: str) -> bool:
+    """Whether opening it twice gives the same bytes: a file or a URL, but no pipe, named or not."""
+    return is_url(source) or Path(source).is_file()
+
+
 def displayed_name(source: str) -> str:
     """File name, "-", or the URL without user, password and query: reports are shared, secrets are not."""
     if not is_url(source):

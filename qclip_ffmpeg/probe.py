@@ -261,6 +261,7 @@ def library_versions() -> dict[str, str]:
 
 
 def describe_source(name: str, video: VideoReader | None) -> Source:
+    """What the track says of its source; little, if it could not be opened."""
     if video is None:
         return Source(name, None, None, None, None)
     info = video.info
@@ -273,6 +274,7 @@ def describe_source(name: str, video: VideoReader | None) -> Source:
         time_base=str(info.time_base),
         sample_aspect_ratio=str(info.sample_aspect_ratio),
         rotation_deg=info.rotation_deg,
+        mirrored=info.mirrored,
         color_matrix=info.color_matrix,
         color_range=info.color_range,
         transfer=info.transfer,
@@ -285,6 +287,7 @@ def rounded(seconds: Fraction | None) -> float | None:
 
 
 def describe_model(model: LoadedModel) -> Model:
+    """What the track says of its model."""
     card = model.card
     return Model(
         id=card.id,

@@ -6,8 +6,10 @@ handed on, frames concerned carry flags, and `VideoReader.damage` says what ende
 """
 
 import errno
+import math
 import re
-from collections.abc import Generator, Iterator
+import struct
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -24,13 +26,15 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.colour import color_matrix, color_range, transfer_of
 from qclip_ffmpeg.errors import InputError, QClipError, UsageError
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
-from qclip_ffmpeg.inputs import STDIN, InputOptions, displayed_name, ffmpeg_url, is_url
+from qclip_ffmpeg.inputs import STDIN, InputOptions, can_be_opened_again, displayed_name, ffmpeg_url, is_url
 
 THUMBNAIL_WIDTH_PX = 240
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
 NETWORK_TIMEOUT_S = 30.0
+SEEK_MARGINS_S = (0, 2, 10, 60)
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
+CLOCK_RESTART_S = Fraction(1, 2)  # a step back of this much is a new clock, a smaller one is jitter
 FORMATS_STATING_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf"}
 DEFAULT_PIXEL_FORMAT = "yuv420p"
 DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
@@ -68,26 +72,20 @@ def open_video(source: str, options: InputOptions | None = None) -> "VideoReader
         InputError: the input holds no video that can be decoded.
     """
     options = options or InputOptions()
-    check_raw_options(options)
+    check_options(options)
     name = displayed_name(source)
+    open_container = partial(
+        av.open,
+        ffmpeg_url(source),
+        format=options.format,
+        options=demuxer_options(source, options),
+        timeout=NETWORK_TIMEOUT_S if is_url(source) else None,  # a pipe may wait as long as its sender does
+    )
     try:
-        container = av.open(
-            ffmpeg_url(source),
-            format=options.format,
-            options=demuxer_options(options),
-            timeout=NETWORK_TIMEOUT_S if is_url(source) else None,  # a pipe may wait as long as its sender does
-        )
-    except (av.FFmpegError, OSError) as error:
-        raise explain_open_error(error, source, options) from None
-    except ValueError:
-        raise UsageError(f"-f {options.format}: FFmpeg has no such format; `ffmpeg -demuxers` lists them") from None
-    try:
-        return VideoReader(container, name, options)
+        return VideoReader(open_container, name, options, can_reopen=can_be_opened_again(source))
     except QClipError:
-        container.close()
         raise
     except (av.FFmpegError, OSError) as error:
-        container.close()
         raise explain_open_error(error, source, options) from None
 
 
@@ -104,33 +102,51 @@ class VideoReader:
     damage: str | None
     warnings: list[str]
 
-    def __init__(self, container: InputContainer, name: str, options: InputOptions) -> None:
-        self._container = container
+    def __init__(
+        self, open_container: Callable[[], InputContainer], name: str, options: InputOptions, *, can_reopen: bool
+    ) -> None:
+        self._open_container = open_container
+        self._name = name
         self._options = options
-        self._stream = pick_stream(container, name)
-        self.damage = None
+        self._can_reopen = can_reopen
         self.warnings = []
+        self._start()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        """Open the input and stand before its first frame."""
+        self.damage = None
         self._lost_packet = False
+        self._container = self._open_container()
+        self._stream = pick_stream(self._container, self._name)
         context = self._stream.codec_context
-        context.thread_count = options.threads
+        context.thread_count = self._options.threads
         context.thread_type = "AUTO"
         context.options = {"max_pixels": str(MAX_PIXELS)}
         self._decoded = self._decode()
+
+    def _prepare(self) -> None:
+        """Decode the first frame, describe the video by it, and go to where the measurement starts."""
+        name = self._name
         first = next(self._decoded, None)
         if first is None:
-            mp4_pipe = name == STDIN and "mp4" in container.format.name
+            mp4_pipe = name == STDIN and "mp4" in self._container.format.name
             index_last = "an mp4 needs its index first to be piped: -movflags +faststart, or send -f nut"
             why = self.damage or next(iter(self.warnings), "the stream is empty")
             raise InputError(
                 f"{spoken(name)}: not one frame could be decoded ({why}); "
                 + (index_last if mp4_pipe else "check that it is complete and that `ffmpeg -i` can play it")
             )
-        self._origin = time_of(first)
-        self.info = describe(container, self._stream, first, name, options, self._origin)
+        self._origin = self._time_of(first)
+        self.info = describe(self._container, self._stream, first, name, self._options, self._origin)
         self._note_decisions(first)
         self._first: VideoFrame | None = first
-        if options.start_s > 0 and self._seek(options.start_s):
-            self._first = None
+        if self._options.start_s > 0 and self._origin is not None and self._can_reopen:
+            self._seek(self._origin, self._origin + self._options.start_s)
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -149,6 +165,7 @@ class VideoReader:
         stop_s = None if self._options.duration_s is None else start_s + self._options.duration_s
         previous_time_s: Fraction | None = None
         previous: NDArray[np.float32] | None = None
+        size_px = (self.info.width_px, self.info.height_px)
         index = 0
         for picture in self._pictures():
             time_s, gap = self._presentation(picture, previous_time_s, nominal_s)
@@ -166,7 +183,8 @@ class VideoReader:
                 flags.add("gap")
             if picture.interlaced_frame:
                 flags.add("interlaced")
-            if previous is not None and previous.shape != thumbnail.shape:
+            if size_px != (picture.width, picture.height):
+                size_px = (picture.width, picture.height)
                 flags.add("resized")
                 previous = None
             motion = 0.0 if previous is None else float(np.abs(thumbnail - previous).mean())
@@ -175,7 +193,7 @@ class VideoReader:
                 index=index,
                 time_s=time_s,
                 duration_s=stated_duration(picture) or nominal_s,
-                pts=picture.pts,
+                pts=self._stamp_of(picture),
                 thumbnail=thumbnail,
                 motion=motion,
                 keyframe=bool(picture.key_frame),
@@ -218,30 +236,51 @@ class VideoReader:
         if message not in self.warnings:
             self.warnings.append(message)
 
-    def _seek(self, start_s: Fraction) -> bool:
-        """Go to the key frame at or before start_s; False where the input cannot (pipes): frames are then skipped."""
-        target_s = self._origin + start_s if self._origin is not None else None
-        time_base = self._stream.time_base
-        if target_s is None or time_base is None or self.info.name == STDIN:
-            return False
-        try:
-            self._container.seek(int(target_s / time_base), stream=self._stream, backward=True)
-        except (av.FFmpegError, OSError):
-            return False
-        self._decoded = self._decode()
-        return True
+    def _seek(self, origin_s: Fraction, target_s: Fraction) -> None:
+        """Go on from a key frame at or before target_s (both in the stream's own clock).
+
+        Some demuxers land after the time they are asked for (mpegts guesses from the bit rate) or lose the time stamps:
+        what was reached is looked at, and asked for again from further back. In the end the input is opened anew, and
+        every frame before target_s is decoded and passed over.
+        """
+        for margin_s in SEEK_MARGINS_S:
+            if target_s - margin_s <= origin_s:
+                break
+            try:
+                self._container.seek(math.floor((target_s - margin_s) * av.time_base), backward=True)
+            except (av.FFmpegError, OSError):
+                break
+            self._decoded = self._decode()
+            self._first = next(self._decoded, None)
+            reached_s = self._time_of(self._first) if self._first is not None else None
+            if self._first is not None and self._first.key_frame and reached_s is not None and reached_s <= target_s:
+                return
+        self.close()
+        self._first = None
+        self._start()
+
+    def _stamp_of(self, picture: VideoFrame) -> int | None:
+        """Raw presentation time stamp. AVI has none, only numbered packets: there the decoder's output order counts."""
+        return picture.dts if self._container.format.name == "avi" else picture.pts
+
+    def _time_of(self, picture: VideoFrame) -> Fraction | None:
+        """Presentation time in the stream's own clock, in seconds; None without a time stamp."""
+        stamp = self._stamp_of(picture)
+        return None if stamp is None or picture.time_base is None else stamp * Fraction(picture.time_base)
 
     def _presentation(
         self, picture: VideoFrame, previous_s: Fraction | None, nominal_s: Fraction
     ) -> tuple[Fraction, bool]:
         """(time relative to the first frame in s, whether time jumped before it). Times always increase."""
-        stamped_s = time_of(picture)
+        stamped_s = self._time_of(picture)
         if stamped_s is not None and self._origin is not None:
             time_s = stamped_s - self._origin
             if previous_s is None:
                 return time_s, False
             if time_s > previous_s:
                 return time_s, time_s - previous_s > max(GAP_MIN_S, GAP_FRAME_INTERVALS * nominal_s)
+            if previous_s - time_s > CLOCK_RESTART_S:  # joined recordings: from here on the clock counts anew
+                self._origin -= previous_s + nominal_s - time_s
             return previous_s + nominal_s, True
         return (Fraction(0) if previous_s is None else previous_s + nominal_s), False
 
@@ -256,7 +295,7 @@ class VideoReader:
 
     def _note_decisions(self, first: VideoFrame) -> None:
         info = self.info
-        if first.pts is None:
+        if self._stamp_of(first) is None:
             rate = info.frame_rate or DEFAULT_FRAME_RATE
             self.warnings.append(f"the stream has no time stamps; {rate} frames a second were assumed (say -r RATE)")
         if info.transfer != "sdr":
@@ -271,15 +310,22 @@ class Converter:
     def __init__(self, info: VideoInfo) -> None:
         self._info = info
         self._to_rgb = VideoReformatter()
-        self._to_gray = VideoReformatter()
+        self._to_planar = VideoReformatter()
+        self._range = ColorRange.JPEG if info.color_range == "full" else ColorRange.MPEG
 
     def thumbnail(self, picture: VideoFrame) -> NDArray[np.float32]:
         """Every n-th luma sample, (height, width), in 8-bit code values, about THUMBNAIL_WIDTH_PX wide."""
         luma, bits = luma_plane(picture)
         if luma is None:
-            gray = self._to_gray.reformat(picture, format="gray", interpolation=EXACT_BICUBIC, threads=1)
-            luma, bits = luma_plane(gray)
-            assert luma is not None
+            planar = self._to_planar.reformat(
+                picture,
+                format="yuv444p",
+                src_color_range=self._range,
+                dst_color_range=self._range,
+                interpolation=EXACT_BICUBIC,
+                threads=1,
+            )
+            luma, bits = plane_samples(planar.planes[0], 8, planar.width), 8
         step = max(1, picture.width // THUMBNAIL_WIDTH_PX)
         sampled = luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
         return sampled if bits == 8 else sampled / np.float32(1 << (bits - 8))
@@ -287,17 +333,22 @@ class Converter:
     def rgb(self, picture: VideoFrame) -> Picture:
         """Upright R'G'B', (3, height, width), full range; uint16 for sources deeper than 8 bits."""
         deep = max(component.bits for component in picture.format.components) > 8
+        if picture.format.name.startswith("yuvj") and self._info.color_range == "limited":
+            # swscale takes yuvj for full range whatever it is told; the user said otherwise.
+            picture = VideoFrame.from_ndarray(picture.to_ndarray(), format=picture.format.name.replace("yuvj", "yuv"))
         converted = self._to_rgb.reformat(
             picture,
             format="gbrp16le" if deep else "gbrp",  # planar takes a third of the time of rgb24, for the same pixels
             src_colorspace=SWS_OF_MATRIX[self._info.color_matrix],
-            src_color_range=ColorRange.JPEG if self._info.color_range == "full" else ColorRange.MPEG,
+            src_color_range=self._range,
             dst_color_range=ColorRange.JPEG,
             interpolation=EXACT_BICUBIC,
             threads=1,
         )
         green, blue, red = (plane_samples(plane, 16 if deep else 8, picture.width) for plane in converted.planes)
         pixels = np.stack([red, green, blue])
+        if self._info.mirrored:
+            pixels = pixels[:, ::-1]
         return np.ascontiguousarray(np.rot90(pixels, self._info.rotation_deg // 90, axes=(1, 2)))
 
 
@@ -307,16 +358,16 @@ def luma_plane(picture: VideoFrame) -> tuple[NDArray[Any] | None, int]:
     name = layout.name
     planar_luma = name.startswith(("yuv", "yuvj", "gray", "nv", "p0", "p2", "p4")) and not name.startswith("yuyv")
     bits = layout.components[0].bits
-    if not planar_luma or name.endswith(("be", "f32le", "f16le")) or bits > 16 or bits < 8:
+    if not planar_luma or name.endswith(("f32le", "f32be", "f16le", "f16be")) or not 8 <= bits <= 16:
         return None, 8
     if name.startswith(("p0", "p2", "p4")):
         bits = 16  # P010 and its kin keep their samples in the high bits
-    return plane_samples(picture.planes[0], bits, picture.width), bits
+    return plane_samples(picture.planes[0], bits, picture.width, big_endian=name.endswith("be")), bits
 
 
-def plane_samples(plane: VideoPlane, bits: int, width_px: int) -> NDArray[Any]:
+def plane_samples(plane: VideoPlane, bits: int, width_px: int, big_endian: bool = False) -> NDArray[Any]:
     """One plane without a copy, (height, width): uint8 up to 8 bits, uint16 above."""
-    dtype = np.dtype(np.uint8) if bits == 8 else np.dtype("<u2")
+    dtype = np.dtype(np.uint8) if bits == 8 else np.dtype(">u2" if big_endian else "<u2")
     samples = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
     return samples[:, :width_px]
 
@@ -331,13 +382,6 @@ def pick_stream(container: InputContainer, name: str) -> VideoStream:
     chosen = best if best in streams else streams[0]
     assert isinstance(chosen, VideoStream)
     return chosen
-
-
-def time_of(picture: VideoFrame) -> Fraction | None:
-    """Presentation time in the stream's own clock, in seconds; None without a time stamp."""
-    if picture.pts is None or picture.time_base is None:
-        return None
-    return picture.pts * Fraction(picture.time_base)
 
 
 def stated_duration(picture: VideoFrame) -> Fraction | None:
@@ -389,6 +433,7 @@ def describe(
         duration_s=duration_s,
         sample_aspect_ratio=stored_aspect,
         rotation_deg=first.rotation % 360 if first.rotation % 90 == 0 else 0,
+        mirrored=is_mirrored(first),
         color_matrix=color_matrix(
             int(first.colorspace), first.format.is_rgb, first.width, first.height, options.color_matrix
         ),
@@ -397,7 +442,27 @@ def describe(
     )
 
 
-def check_raw_options(options: InputOptions) -> None:
+def is_mirrored(picture: VideoFrame) -> bool:
+    """Whether the display matrix, nine 32-bit numbers in rows, flips the picture as well as turning it."""
+    try:
+        side_data: Any = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18 stumbles over side data it does not know, whatever is asked for
+        return False
+    if side_data is None:
+        return False
+    matrix = struct.unpack("=9i", bytes(side_data))
+    return matrix[0] * matrix[4] < matrix[1] * matrix[3]
+
+
+def check_options(options: InputOptions) -> None:
+    """Raises UsageError for an unknown format, or where -f rawvideo lacks what it needs or its options stand alone."""
+    if options.format is not None:
+        try:
+            av.ContainerFormat(options.format, "r")
+        except ValueError:
+            raise UsageError(
+                f"-f {options.format}: FFmpeg has no such input format; `ffmpeg -demuxers` lists them"
+            ) from None
     if options.format == "rawvideo":
         if options.size_px is None:
             raise UsageError("-f rawvideo: a raw pipe carries no frame size; say it with -s WIDTHxHEIGHT")
@@ -412,9 +477,10 @@ def check_raw_options(options: InputOptions) -> None:
         raise UsageError(f"{said} describes raw frames: add -f rawvideo, or leave it out and let the stream say it")
 
 
-def demuxer_options(options: InputOptions) -> dict[str, str]:
+def demuxer_options(source: str, options: InputOptions) -> dict[str, str]:
+    """What FFmpeg's demuxer has to be told: all of rawvideo; that a name is a name and no pattern of a still's."""
     if options.format != "rawvideo" or options.size_px is None:
-        return {}
+        return {"pattern_type": "none"} if "%" in source else {}
     width_px, height_px = options.size_px
     return {
         "video_size": f"{width_px}x{height_px}",
@@ -443,8 +509,8 @@ def explain_open_error(error: Exception, source: str, options: InputOptions) -> 
     if isinstance(error, av.error.InvalidDataError):
         if source == STDIN:
             return InputError(
-                f"{name}: no video format recognised; say -f rawvideo -s WxH for raw frames, or send one that "
-                "describes itself (ffmpeg ... -f nut -); an mp4 needs its index first (-movflags +faststart)"
+                f"{name}: nothing arrived, or no video format recognised; say -f rawvideo -s WxH for raw frames, "
+                "or send a format that describes itself (-f nut); an mp4 needs its index first (-movflags +faststart)"
             )
         return InputError(
             f"{name}: is not a video that FFmpeg can read, or is cut off before its index; "

@@ -56,6 +56,7 @@ class VideoStream(Struct, frozen=True):
     time_base: Annotated[str, described("seconds a unit of pts, as a fraction")]
     sample_aspect_ratio: Annotated[str, described("width of a stored pixel over its height, as a fraction")]
     rotation_deg: Annotated[int, described("degrees turned counter-clockwise to stand the picture upright")]
+    mirrored: Annotated[bool, described("flipped top to bottom before it was turned, as its display matrix asks")]
     color_matrix: Annotated[str, described("matrix used to convert to R'G'B'")]
     color_range: Annotated[Literal["limited", "full"], described("range the stored values were taken to have")]
     transfer: Annotated[Literal["sdr", "pq", "hlg"], described("pq and hlg were mapped to SDR before scoring")]

@@ -6,7 +6,7 @@ Test modules ask for them with `pytest_plugins = ["model_fixtures"]`.
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,12 @@ def qclip_probe(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         return Result(ended.value.code, *capfd.readouterr())
 
     return probe
+
+
+@pytest.fixture
+def stdin_from() -> Callable[[Path | list[str] | None], AbstractContextManager[None]]:
+    """`with stdin_from(source):` standard input comes through a pipe, see `standard_input`."""
+    return standard_input
 
 
 @contextmanager

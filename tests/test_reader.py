@@ -155,7 +155,7 @@ class TestTimes:
         assert not any(f.flags for f in frames)
 
     def test_accelerating_times_survive(self, media: Media) -> None:
-        quadratic = {"filters": "settb=1/1000,setpts=N*N*5", "fps_mode": "passthrough", "enc_time_base": -1}
+        quadratic = {"filters": "settb=1/1000,setpts=N*N*5", "fps_mode": "passthrough", "enc_time_base": "filter"}
         path = media("vfr-quadratic.mkv", 4, SIZE, **quadratic, **X264)
         frames, _ = read(path)
         assert times(frames) == [Fraction(5 * n * n, 1000) for n in range(len(frames))]
@@ -166,6 +166,27 @@ class TestTimes:
         frames, _ = read(path)
         assert times(frames) == [Fraction(n, 25) for n in range(75) if not 25 <= n <= 49]
         assert [f.index for f in frames if "gap" in f.flags] == [25]
+
+    def test_a_clock_that_begins_anew_is_flagged_once_and_time_goes_on(self, media: Media, tmp_path: Path) -> None:
+        part = media("part.ts", 2, SIZE, **X264).read_bytes()
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part + part + part)
+        frames, reader = read(joined)
+        assert times(frames) == [Fraction(n, 25) for n in range(150)]
+        assert [f.index for f in frames if "gap" in f.flags] == [50, 100]
+        assert reader.damage is None
+
+    def test_frames_before_an_edit_list_begins_are_not_shown(self, media: Media, encode: Media) -> None:
+        """A copy from 0.7 s on keeps the frames since the key frame at 0.48 s, and an edit list that hides them."""
+        whole = media("h264.mp4", 1, SIZE, **X264)
+        edited = encode(whole, "edited.mp4", input_options={"ss": 0.7}, c="copy")
+        shown = encode(edited, "edited.yuv", f="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough")
+        expected = luma_of(shown, 8, Fraction(1, 2))
+        frames, reader = read(edited)
+        assert len(frames) == len(expected) < 9
+        assert all(np.array_equal(f.thumbnail, picture) for f, picture in zip(frames, expected, strict=True))
+        assert times(frames) == [Fraction(n, 25) for n in range(len(frames))]
+        assert reader.damage is None
 
     def test_raw_h264_gets_times_from_its_rate_and_says_so(self, media: Media) -> None:
         path = media("stream.h264", 1, SIZE, **X264)
@@ -186,11 +207,13 @@ class TestTimes:
         assert [f.index for f in frames if f.keyframe] == [0, 12, 24]
 
 
-class TestGeometry:
-    @pytest.fixture(scope="class")
-    def upright(self, media: Media) -> Path:
-        return media("rgb.mp4", 0.2, SIZE, c="libx264rgb", crf=0, preset="ultrafast")
+@pytest.fixture(scope="module")
+def upright(media: Media) -> Path:
+    """Five lossless R'G'B' frames."""
+    return media("rgb.mp4", 0.2, SIZE, c="libx264rgb", crf=0, preset="ultrafast")
 
+
+class TestGeometry:
     @pytest.mark.parametrize("angle", [90, 180, 270, -90])
     def test_rotation_is_applied_as_ffmpeg_applies_it(
         self, encode: Media, upright: Path, tmp_path: Path, angle: int
@@ -208,12 +231,15 @@ class TestGeometry:
             assert np.array_equal(frame.rgb(), picture)
             assert np.array_equal(frame.rgb(), np.rot90(original.rgb(), angle // 90, axes=(1, 2)))
 
-    @pytest.mark.parametrize("flip", ["display_hflip", "display_vflip"])
+    @pytest.mark.parametrize(
+        "matrix", [{"display_hflip": None}, {"display_vflip": None}, {"display_rotation": 90, "display_hflip": None}]
+    )
     def test_mirroring_is_applied_as_ffmpeg_applies_it(
-        self, encode: Media, upright: Path, tmp_path: Path, flip: str
+        self, encode: Media, upright: Path, tmp_path: Path, matrix: dict[str, Any]
     ) -> None:
-        mirrored = encode(upright, f"{flip}.mp4", input_options={flip: None}, c="copy")
-        shown = decode_to_rgb24(mirrored, tmp_path / "shown.rgb", SIZE)
+        mirrored = encode(upright, f"{'-'.join(matrix)}.mp4", input_options=matrix, c="copy")
+        size = (SIZE[1], SIZE[0]) if "display_rotation" in matrix else SIZE
+        shown = decode_to_rgb24(mirrored, tmp_path / "shown.rgb", size)
         frames, _ = read(mirrored)
         assert all(np.array_equal(f.rgb(), picture) for f, picture in zip(frames, shown, strict=True))
 
@@ -241,6 +267,22 @@ class TestGeometry:
         options = {"c": codec, "flags": "+ildct+ilme"} | ({"x264-params": "tff=1"} if codec == "libx264" else {})
         frames, _ = read(media(f"interlaced-{codec}.ts", 0.4, (720, 576), filters="setfield=tff", **options))
         assert [f.flags for f in frames] == [frozenset({"interlaced"})] * 10
+
+    @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p10le", "gbrp"])
+    def test_odd_sizes_lose_no_line(self, media: Media, encode: Media, pixel_format: str) -> None:
+        size = (321, 181)
+        crop = f"format={pixel_format},crop=321:181:0:0:exact=1"
+        path = media(f"odd-{pixel_format}.mkv", 0.2, (322, 182), filters=crop, c="ffv1", pix_fmt=pixel_format)
+        options = {"f": "rawvideo", "pix_fmt": "rgb24", "sws_flags": "bicubic+accurate_rnd+full_chroma_int"}
+        shown = np.fromfile(encode(path, f"odd-{pixel_format}.rgb", **options), np.uint8)
+        expected = shown.reshape(-1, size[1], size[0], 3).transpose(0, 3, 1, 2)
+        frames, reader = read(path)
+        assert (reader.info.width_px, reader.info.height_px) == size
+        assert len(frames) == len(expected) == 5
+        for frame, picture in zip(frames, expected, strict=True):
+            scale = 257 if pixel_format == "yuv444p10le" else 1
+            assert frame.thumbnail.shape == (181, 321)
+            assert np.abs(frame.rgb() / scale - picture).mean() < 2
 
     def test_a_change_of_size_is_flagged_and_goes_on(self, media: Media, encode: Media, tmp_path: Path) -> None:
         small = media("small.ts", 0.4, SIZE, **X264)

@@ -38,7 +38,7 @@ def from_json(data: bytes, name: str) -> QualityTrack:
     """
     try:
         head = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"{name}: is not JSON ({error}); write it again with qclip-probe --sidecar") from None
     if not isinstance(head, dict) or head.get("schema") != "qclip-track":
         raise InputError(f'{name}: is JSON but not a quality track (no "schema": "qclip-track")')
@@ -62,6 +62,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UsageError: the folder is missing or cannot be written to, or the disk is full.
     """
+    if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: a rename would replace it
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+        return
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
