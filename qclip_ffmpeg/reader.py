@@ -451,7 +451,7 @@ def is_mirrored(picture: VideoFrame) -> bool:
     if side_data is None:
         return False
     matrix = struct.unpack("=9i", bytes(side_data))
-    return matrix[0] * matrix[4] < matrix[1] * matrix[3]
+    return bool(matrix[0] * matrix[4] < matrix[1] * matrix[3])
 
 
 def check_options(options: InputOptions) -> None:
