@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from qclip_ffmpeg.errors import ModelError, UsageError
-from qclip_ffmpeg.model import ModelConfig, QClip
+from qclip_ffmpeg.model import LEVELS, ModelConfig, QClip
 from qclip_ffmpeg.track import ModelStatus
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
@@ -71,8 +71,9 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
     path = find_model(name_or_path)
     data = read_file(path)
     card, trained = read_checkpoint(path)
-    tower_path = WEIGHTS_DIR / Path(card.tower_file).name
-    if not tower_path.exists():
+    check_card(path.name, card)
+    tower_path = WEIGHTS_DIR / card.tower_file
+    if Path(card.tower_file).name != card.tower_file or not tower_path.is_file():
         raise ModelError(
             f"{path.name}: needs the image tower {card.tower_file}, which is not installed; reinstall qclip-ffmpeg"
         )
@@ -80,8 +81,12 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
         raise ModelError(f"{tower_path.name}: is not the image tower that {path.name} was trained on (sha256 differs)")
     with torch.device("meta"):
         qclip = QClip(card.config)
+    if foreign := [name for name in trained if name.startswith("tower.")]:
+        raise ModelError(f"{path.name}: has a tensor {foreign[0]}; the tower is a file of its own")
     tensors = {f"tower.{k}": v for k, v in read_tower(tower_path, card.config.tower.blocks).items()} | trained
     check_tensors(path.name, qclip.state_dict(), tensors)
+    if tuple(tensors["head.level_scores"].tolist()) != card.config.level_scores:
+        raise ModelError(f"{path.name}: its tensor head.level_scores differs from its card")
     qclip.load_state_dict(tensors, strict=True, assign=True)
     return LoadedModel(qclip.eval().requires_grad_(False), card, hashlib.sha256(data).hexdigest())
 
@@ -131,22 +136,44 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
         raise ModelError(f"{path.name}: its model card cannot be read: {error}") from None
 
 
+def check_card(name: str, card: Card) -> None:
+    """Raises ModelError where a configuration cannot be run, whatever its tensors."""
+    config, tower = card.config, card.config.tower
+    for fits, said in (
+        (min(tower.width, tower.heads, tower.patch_px, tower.blocks) >= 1, "sizes below 1"),
+        (tower.heads >= 1 and tower.width % tower.heads == 0, "a width that is no multiple of heads"),
+        (all(s > 0 for s in tower.image_std), "an image_std that is not positive"),
+        (config.exit_blocks and all(1 <= b <= tower.blocks for b in config.exit_blocks), "exit_blocks not built"),
+        (config.views and config.statistics, "no views or no statistics"),
+        (
+            len(config.level_scores) == len(LEVELS) and all(0 <= s <= 100 for s in config.level_scores),
+            "wrong level_scores",
+        ),
+        (1 <= card.frames_per_window <= 64, "frames_per_window out of 1..64"),
+    ):
+        if not fits:
+            raise ModelError(f"{name}: its model card makes no sense ({said})")
+
+
 def read_tower(path: Path, blocks: int) -> dict[str, Tensor]:
     """Tensors of the first `blocks` blocks of a tower file in float32.
 
     `NAME.int8` with `NAME.scale` is a matrix in 8 bits with one scale an output row.
     """
     tensors = {}
-    with safe_open(path, framework="pt") as file:
-        for key in file.keys():
-            parts = key.split(".")
-            if parts[0] == "transformer" and int(parts[2]) >= blocks:
-                continue
-            if key.endswith(".int8"):
-                name = key.removesuffix(".int8")
-                tensors[name] = file.get_tensor(key).float() * file.get_tensor(f"{name}.scale").unsqueeze(1)
-            elif not key.endswith(".scale"):
-                tensors[key] = file.get_tensor(key).float()
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():
+                parts = key.split(".")
+                if parts[0] == "transformer" and int(parts[2]) >= blocks:
+                    continue
+                if key.endswith(".int8"):
+                    name = key.removesuffix(".int8")
+                    tensors[name] = file.get_tensor(key).float() * file.get_tensor(f"{name}.scale").unsqueeze(1)
+                elif not key.endswith(".scale"):
+                    tensors[key] = file.get_tensor(key).float()
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path.name}: is not an image tower, or is damaged ({error})") from None
     return tensors
 
 

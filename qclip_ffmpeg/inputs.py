@@ -1,5 +1,6 @@
 """What a user says of an input: its name, and ffmpeg's own input options. Imports nothing heavy."""
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,9 +51,13 @@ def ffmpeg_url(source: str) -> str:
     if is_url(source):
         return source
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be a file ({error.strerror}); check the path") from None
+    if is_folder:
         raise UsageError(f"{source}: is a folder; name the video files in it")
-    if not path.exists():
+    if not exists:
         raise UsageError(f"{source}: no such file; check the path")
     return f"file:{source}"
 
@@ -65,7 +70,7 @@ def can_be_opened_again(source: str) -> bool:
 def displayed_name(source: str) -> str:
     """File name, "-", or the URL without user, password and query: reports are shared, secrets are not."""
     if not is_url(source):
-        return source if source == STDIN else Path(source).name
+        return source if source == STDIN else os.fsencode(Path(source).name).decode("utf-8", "replace")
     parts = urlsplit(source)
     host = parts.hostname or ""
     return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))

@@ -31,6 +31,7 @@ from qclip_ffmpeg.inputs import STDIN, InputOptions, can_be_opened_again, displa
 THUMBNAIL_WIDTH_PX = 240
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
 NETWORK_TIMEOUT_S = 30.0
+TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg draws any *.txt, *.nfo or *.bin as a text screen
 SEEK_MARGINS_S = (0, 2, 10, 60)
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
@@ -126,7 +127,8 @@ class VideoReader:
         context = self._stream.codec_context
         context.thread_count = self._options.threads
         context.thread_type = "AUTO"
-        context.options = {"max_pixels": str(MAX_PIXELS)}
+        # Where a stream does not say where its chroma samples lie (raw pipes cannot), they lie as in MPEG-2, to the left.
+        context.options = {"max_pixels": str(MAX_PIXELS), "chroma_sample_location": "left"}
         self._decoded = self._decode()
 
     def _prepare(self) -> None:
@@ -248,7 +250,7 @@ class VideoReader:
                 break
             try:
                 self._container.seek(math.floor((target_s - margin_s) * av.time_base), backward=True)
-            except (av.FFmpegError, OSError):
+            except (av.FFmpegError, OSError, OverflowError):
                 break
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
@@ -378,6 +380,8 @@ def pick_stream(container: InputContainer, name: str) -> VideoStream:
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
         raise InputError(f"{spoken(name)}: has no video stream (found {kinds}); give a file with video in it")
+    if streams[0].codec_context.codec.name in TEXT_CODECS:
+        raise InputError(f"{spoken(name)}: is text or data, not a video; check it with `ffmpeg -i`")
     best = container.streams.best("video")
     chosen = best if best in streams else streams[0]
     assert isinstance(chosen, VideoStream)

@@ -273,11 +273,11 @@ class TestStreams:
     @pytest.mark.parametrize(
         ("name", "options", "tolerance"),
         [
-            ("still.png", {}, 3),
-            ("still.jpg", {"q": 2, "pix_fmt": "yuvj444p"}, 6),
-            ("still.webp", {"lossless": 1}, 3),
-            ("still.bmp", {}, 3),
-            ("still.tiff", {}, 3),
+            ("still.png", {}, 0),
+            ("still.jpg", {"q": 2, "pix_fmt": "yuvj444p"}, 3),
+            ("still.webp", {"lossless": 1, "pix_fmt": "bgra"}, 0),
+            ("still.bmp", {"pix_fmt": "bgr24"}, 0),
+            ("still.tiff", {"pix_fmt": "rgb24"}, 0),
         ],
     )
     def test_a_still_image_is_one_frame(

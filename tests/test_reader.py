@@ -296,6 +296,13 @@ class TestGeometry:
         assert frames[10].motion == 0  # nothing to compare with
         assert reader.damage is None
 
+    @pytest.mark.parametrize(("size", "step"), [((160, 90), 1), ((478, 90), 1), ((480, 90), 2), ((1280, 720), 5)])
+    def test_thumbnail_is_the_middle_of_every_nth_sample(self, media: Media, size: tuple[int, int], step: int) -> None:
+        raw = media(f"raw-{size[0]}.yuv", 0.04, size, f="rawvideo", pix_fmt="yuv420p")
+        luma = np.fromfile(raw, np.uint8)[: size[0] * size[1]].reshape(size[1], size[0])
+        ((frame,), _) = read(raw, format="rawvideo", size_px=size)
+        assert np.array_equal(frame.thumbnail, luma[step // 2 :: step, step // 2 :: step])
+
     def test_a_kept_frame_can_be_converted_after_the_reader_is_closed(self, media: Media) -> None:
         path = media("h264.mp4", 1, SIZE, **X264)
         with open_video(str(path)) as reader:

@@ -169,6 +169,7 @@ class TestDisplay:
             (Display(None, None), make_info(1280, 720), (1280, 720)),
             (Display(None, None), make_info(720, 576, Fraction(64, 45)), (1024, 576)),
             (Display(None, None), make_info(1280, 720, rotation_deg=90), (720, 1280)),
+            (Display(None, None), make_info(1280, 720, rotation_deg=180), (1280, 720)),
             (Display(None, None), make_info(64, 64), (224, 224)),
             (Display(None, None), make_info(160, 90), (398, 224)),
             (Display(None, None), make_info(90, 160), (224, 398)),
@@ -288,6 +289,12 @@ class TestHdr:
         assert low == pytest.approx(10, rel=1e-3)
         assert peak == pytest.approx(HDR_WHITE_NITS, rel=1e-3)
         assert above == pytest.approx(HDR_WHITE_NITS, rel=1e-3)
+
+    def test_roll_off_begins_at_the_knee_of_bt2390(self) -> None:
+        """Worked by hand from the report, 1000 to 203 cd/m2: the knee is at PQ 0.495 and 0.581 becomes 0.5555."""
+        before, knee, white = roll_off(torch.tensor([0.3, 0.495, 0.581], dtype=torch.float64)).tolist()
+        assert (before, knee) == pytest.approx((0.3, 0.495), abs=1e-9)
+        assert white == pytest.approx(0.5555, abs=5e-4)
 
     def test_bt709_red_in_bt2020_comes_back_red(self) -> None:
         """100 cd/m2 of BT.709 red, written in BT.2020 primaries, ITU-R BT.2087."""

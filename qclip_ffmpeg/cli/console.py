@@ -4,15 +4,18 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from qclip_ffmpeg.errors import QClipError
-from qclip_ffmpeg.track import QualityTrack
+
+if TYPE_CHECKING:
+    from qclip_ffmpeg.track import QualityTrack
 
 EXIT_COULD_NOT_MEASURE = 1
 EXIT_INTERRUPTED = 130
@@ -20,7 +23,7 @@ BARS = "▁▂▃▄▅▆▇█"
 PLAIN_PROGRESS_INTERVAL_S = 10.0
 SPARKLINE_WIDTH = 40
 
-stderr = Console(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -41,15 +44,18 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         # The reader of our stdout has gone. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_COULD_NOT_MEASURE
+    except OSError as error:
+        fail(name, f"the result cannot be written ({error.strerror or error})")
+        code = EXIT_COULD_NOT_MEASURE
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def fail(name: str, message: str) -> None:
-    stderr.print(f"{name}: {message}", style="red", markup=False, soft_wrap=True)
+    stderr.print(f"{name}: {message}", style="red", soft_wrap=True)
 
 
 def warn(name: str, message: str) -> None:
-    stderr.print(f"{name}: {message}", style="yellow", markup=False, soft_wrap=True)
+    stderr.print(f"{name}: {message}", style="yellow", soft_wrap=True)
 
 
 class ProbeProgress:
@@ -95,7 +101,7 @@ class ProbeProgress:
             )
         if self._plain and now_s - self._said_s >= PLAIN_PROGRESS_INTERVAL_S:
             self._said_s = now_s
-            stderr.print(f"{name}: {at}, {frames / spent_s:.0f} fps, {done_s / spent_s:.1f}x", markup=False)
+            stderr.print(f"{name}: {at}, {frames / spent_s:.0f} fps, {done_s / spent_s:.1f}x")
 
 
 def clock(seconds: float) -> str:
@@ -104,7 +110,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def print_tracks(tracks: Sequence[QualityTrack]) -> None:
+def print_tracks(tracks: Sequence["QualityTrack"]) -> None:
     """A compact table: a line a file, its pooled figures, its worst moment and a sparkline of the track."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
@@ -115,12 +121,12 @@ def print_tracks(tracks: Sequence[QualityTrack]) -> None:
     for track in tracks:
         scored = [s for s in track.segments if s.score is not None]
         if not scored:
-            table.add_row(track.source.name, "", "", "", "", "", "not measured")
+            table.add_row(Text(track.source.name), "", "", "", "", "", "not measured")
             continue
         worst = min(scored, key=lambda s: s.score if s.score is not None else 0.0)
         notes = sorted({flag for s in track.segments for flag in s.flags}) + ([] if track.complete else ["incomplete"])
         table.add_row(
-            track.source.name,
+            Text(track.source.name),
             clock(track.segments[-1].end_s - track.segments[0].start_s),
             f"{track.pooled.mean:.1f}",
             f"{track.pooled.p5:.1f}",

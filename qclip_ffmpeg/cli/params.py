@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-TIME = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)(ms|us|s|m|h)?")
+TIME = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d*)?|\.\d+)(ms|us|s|m|h)?")
 UNIT_S = {
     None: Fraction(1),
     "s": Fraction(1),

@@ -152,14 +152,16 @@ def command(inputs: tuple[str, ...], more_inputs: tuple[str, ...], **options: An
 
 def check_sources(sources: list[str], output: Path | None, overwrite: bool, sidecar: bool) -> None:
     """Refuse what cannot end well before any time is spent."""
-    from qclip_ffmpeg.inputs import STDIN, is_url
+    from qclip_ffmpeg.inputs import STDIN, displayed_name, is_url
 
     if not sources:
         raise UsageError("no input; name a file, a URL, or - for standard input (see qclip-probe --help)")
     if sources.count(STDIN) > 1:
         raise UsageError("- is given twice; standard input can be read once")
     if sidecar and (lone := [s for s in sources if s == STDIN or is_url(s)]):
-        raise UsageError(f"--sidecar: {lone[0]} is not a file to put a sidecar beside; write to a file with -o")
+        raise UsageError(
+            f"--sidecar: {displayed_name(lone[0])} is not a file to put a sidecar beside; write to a file with -o"
+        )
     if output is not None:
         if any(s != STDIN and Path(s).exists() and output.exists() and output.samefile(s) for s in sources):
             raise UsageError(f"-o {output}: is one of the inputs; choose another name")
@@ -199,7 +201,10 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
         threads=threads,
     )
     scorer = Scorer(
-        load_model(options["model_name"] or DEFAULT_MODEL), options["device"], options["precision"], threads
+        load_model(DEFAULT_MODEL if options["model_name"] is None else options["model_name"]),
+        options["device"],
+        options["precision"],
+        threads,
     )
     tracks: list[QualityTrack] = []
     code = 0
@@ -215,6 +220,11 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
                     on_segment=lambda m, s: progress.update(m.name, m.frame_count, s.end_s, m.expected_end_s),
                     timing=options["timing"],
                 )
+            except KeyboardInterrupt:
+                if not tracks:
+                    raise
+                tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, input_options))
+                return tracks, console.EXIT_INTERRUPTED
             except QClipError as error:
                 if len(sources) == 1:
                     raise

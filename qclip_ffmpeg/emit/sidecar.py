@@ -68,6 +68,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         except OSError as error:
             raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
         return
+    path = path.resolve()  # a link stays a link: what it points to is replaced
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -9,6 +9,7 @@ head that is written is fitted on all contents with the same settings.
 """
 
 import argparse
+import hashlib
 import itertools
 from collections.abc import Sequence
 from fractions import Fraction
@@ -74,7 +75,10 @@ def untrained_model(recipe: Recipe) -> LoadedModel:
 def features_of(folder: Path, recipe: Recipe) -> tuple[list[LabelledEncode], NDArray[np.float32]]:
     """Labels of a folder of encodes and the mean features of each, (encodes, D); kept in features.safetensors."""
     rows = read_labels(folder / "labels.csv")
-    cache = folder / "features.safetensors"
+    said = msgspec.json.encode(
+        [recipe.model, recipe.fit.frames_per_encode, recipe.ladder.display, [r.file for r in rows]]
+    )
+    cache = folder / f"features-{hashlib.sha256(said).hexdigest()[:12]}.safetensors"
     if not cache.exists():
         scorer = Scorer(untrained_model(recipe), "cpu")
         save_file(
@@ -89,7 +93,8 @@ def window_of(path: Path, row: LabelledEncode, recipe: Recipe) -> WindowViews:
     filled = row.display_height_px > height_px / 2  # smaller sources were labelled at their own size
     display = Display(width_px, height_px if filled else row.display_height_px)
     with open_video(str(path), InputOptions()) as video:
-        window = next(windows(video, segment_s=Fraction(3600), frames_per_window=recipe.fit.frames_per_encode))
+        length_s = video.info.duration_s or Fraction(1, 10)  # slots of motion sampling are shares of it
+        window = next(windows(video, segment_s=length_s, frames_per_window=recipe.fit.frames_per_encode))
         return WindowViews(window, frame_views_of(window, video.info, display, recipe.model.views, seed=0))
 
 
@@ -170,6 +175,7 @@ def figures(name: str, score: NDArray[np.float64], rows: Sequence[LabelledEncode
         f"pairs >= {d} apart {100 * r / n:.1f} % of {n}"
         for d in (5, 2)
         for r, n in [pairs_ordered_right(score, label, group, d)]
+        if n
     ]
     rmse = float(np.sqrt(np.mean((score - label) ** 2)))
     return (

@@ -140,7 +140,7 @@ def main() -> None:
     done = {row.file for row in read_labels(labels)} if labels.exists() else set()
     with labels.open("a", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(LabelledEncode)])
-        if not done:
+        if not file.tell():
             writer.writeheader()
         for source in sorted(options.sources.iterdir()):
             for row in encodes_of(source, options.out, recipe, done):
