@@ -154,6 +154,12 @@ class TestTimes:
         assert times(frames) == [Fraction(n, 25) for n in range(25) if n % 3 == 0 or n % 7 == 1]
         assert not any(f.flags for f in frames)
 
+    def test_a_frame_lasts_as_long_as_its_container_says(self, media: Media) -> None:
+        select = {"filters": "select='not(mod(n,3))+eq(mod(n,7),1)'", "fps_mode": "passthrough"}
+        frames, _ = read(media("vfr-no-b.mp4", 1, SIZE, **select, **X264 | {"bf": 0}))
+        assert [f.duration_s for f in frames[:-1]] == [b.time_s - a.time_s for a, b in pairwise(frames)]
+        assert len({f.duration_s for f in frames}) > 1
+
     def test_accelerating_times_survive(self, media: Media) -> None:
         quadratic = {"filters": "settb=1/1000,setpts=N*N*5", "fps_mode": "passthrough", "enc_time_base": "filter"}
         path = media("vfr-quadratic.mkv", 4, SIZE, **quadratic, **X264)
