@@ -127,7 +127,7 @@ class VideoReader:
         context = self._stream.codec_context
         context.thread_count = self._options.threads
         context.thread_type = "AUTO"
-        # Where a stream does not say where its chroma samples lie (raw pipes cannot), they lie as in MPEG-2, to the left.
+        # A stream that does not say where its chroma samples lie (a raw pipe cannot) has them as MPEG-2 does, left.
         context.options = {"max_pixels": str(MAX_PIXELS), "chroma_sample_location": "left"}
         self._decoded = self._decode()
 

@@ -1,12 +1,12 @@
 """The rolling buffer: Frames -> Windows. A window is the T frames of one segment that will be scored.
 
-Memory is bounded by the frames kept (at most 2T pictures), never by the length of a segment.
+Memory is bounded by the frames kept (2T pictures; 3T for `mixed`), never by the length of a segment.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import zip_longest
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,7 +16,6 @@ from qclip_ffmpeg.frame import Frame
 Policy = Literal["motion", "uniform", "random", "mixed"]
 KEYFRAMES: Literal["keyframes"] = "keyframes"
 KEYFRAME_SEGMENT_MIN_S = Fraction(1)  # intra-only streams would otherwise give a segment a frame
-KEYFRAME_SLOT_S = Fraction(1, 2)  # the length of a key-frame segment is not known before it ends
 LOW_MOTION = 0.05  # mean absolute luma difference in 8-bit code values; below it nothing moves but noise
 
 
@@ -45,7 +44,7 @@ class Window:
 class Buffer(Protocol):
     """Sees every frame of one segment once and keeps the ones to score."""
 
-    def offer(self, frame: Frame, time_in_segment_s: Fraction) -> None: ...
+    def offer(self, frame: Frame) -> None: ...
 
     def take(self) -> list[Frame]: ...
 
@@ -53,27 +52,36 @@ class Buffer(Protocol):
 class MotionBuffer:
     """The frame of highest motion in each slot of the segment, then the T slots of highest motion.
 
-    A segment of known length has 2T slots, one of unknown length (key frames) a slot every half second. So the picks
-    are spread: a burst of motion, or the jump at a scene cut, takes one or two of them and not all. The earlier frame
-    wins a tie.
+    A slot is one frame long at first. Whenever more than 2T slots are held, neighbours are merged, the better frame of
+    each pair stays and slots are twice as long: at its end a segment of any length has T to 2T slots. So the picks are
+    spread: a burst of motion, or the jump at a scene cut, takes one or two of them and not all. The earlier frame wins
+    a tie.
     """
 
-    def __init__(self, frames_per_window: int, slot_s: Fraction) -> None:
+    def __init__(self, frames_per_window: int) -> None:
         self._size = frames_per_window
-        self._slot_s = slot_s
-        self._best_of_slot: dict[int, Frame] = {}
+        self._slot_length = 1  # frames
+        self._seen = 0
+        self._best_of_slot: list[Frame] = []
 
-    def offer(self, frame: Frame, time_in_segment_s: Fraction) -> None:
-        slot = math.floor(time_in_segment_s / self._slot_s)
-        best = self._best_of_slot.get(slot)
-        if best is None or frame.motion > best.motion:
-            self._best_of_slot[slot] = frame
-        if len(self._best_of_slot) > self._size + 1:  # one more than T: the newest slot may still improve
-            finished = [s for s in self._best_of_slot if s != slot]
-            del self._best_of_slot[min(finished, key=lambda s: (self._best_of_slot[s].motion, -s))]
+    def offer(self, frame: Frame) -> None:
+        slot = self._seen // self._slot_length
+        self._seen += 1
+        if slot < len(self._best_of_slot):
+            self._best_of_slot[slot] = livelier(self._best_of_slot[slot], frame)
+            return
+        self._best_of_slot.append(frame)
+        if len(self._best_of_slot) > 2 * self._size:
+            pairs = zip_longest(self._best_of_slot[::2], self._best_of_slot[1::2])
+            self._best_of_slot = [a if b is None else livelier(a, b) for a, b in pairs]
+            self._slot_length *= 2
 
     def take(self) -> list[Frame]:
-        return sorted(self._best_of_slot.values(), key=lambda f: (-f.motion, f.index))[: self._size]
+        return sorted(self._best_of_slot, key=lambda f: (-f.motion, f.index))[: self._size]
+
+
+def livelier(earlier: Frame, later: Frame) -> Frame:
+    return later if later.motion > earlier.motion else earlier
 
 
 class UniformBuffer:
@@ -88,7 +96,7 @@ class UniformBuffer:
         self._seen = 0
         self._kept: list[Frame] = []
 
-    def offer(self, frame: Frame, time_in_segment_s: Fraction) -> None:
+    def offer(self, frame: Frame) -> None:
         if self._seen % self._stride == 0:
             if len(self._kept) == 2 * self._size:
                 self._kept = self._kept[::2]
@@ -110,7 +118,7 @@ class RandomBuffer:
         self._seen = 0
         self._kept: list[Frame] = []
 
-    def offer(self, frame: Frame, time_in_segment_s: Fraction) -> None:
+    def offer(self, frame: Frame) -> None:
         self._seen += 1
         if len(self._kept) < self._size:
             self._kept.append(frame)
@@ -128,16 +136,15 @@ class MixedBuffer:
     the rest, spread evenly. No frame is picked twice.
     """
 
-    def __init__(self, frames_per_window: int, slot_s: Fraction) -> None:
+    def __init__(self, frames_per_window: int) -> None:
         self._size = frames_per_window
-        motion_size = frames_per_window // 2
-        self._motion = MotionBuffer(motion_size, slot_s) if motion_size else None
+        self._motion = MotionBuffer(frames_per_window // 2) if frames_per_window > 1 else None
         self._uniform = UniformBuffer(frames_per_window)
 
-    def offer(self, frame: Frame, time_in_segment_s: Fraction) -> None:
+    def offer(self, frame: Frame) -> None:
         if self._motion:
-            self._motion.offer(frame, time_in_segment_s)
-        self._uniform.offer(frame, time_in_segment_s)
+            self._motion.offer(frame)
+        self._uniform.offer(frame)
 
     def take(self) -> list[Frame]:
         picked = self._motion.take() if self._motion else []
@@ -153,15 +160,15 @@ def spread(available: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * available // (2 * wanted) for i in range(wanted)]
 
 
-def make_buffer(policy: Policy, frames_per_window: int, slot_s: Fraction, seed: int, segment: int) -> Buffer:
+def make_buffer(policy: Policy, frames_per_window: int, seed: int, segment: int) -> Buffer:
     """The buffer of one segment. `segment` and `seed` decide what `random` draws."""
     if policy == "motion":
-        return MotionBuffer(frames_per_window, slot_s)
+        return MotionBuffer(frames_per_window)
     if policy == "uniform":
         return UniformBuffer(frames_per_window)
     if policy == "random":
         return RandomBuffer(frames_per_window, np.random.default_rng([seed, segment]))
-    return MixedBuffer(frames_per_window, slot_s)
+    return MixedBuffer(frames_per_window)
 
 
 @dataclass(slots=True)
@@ -177,7 +184,7 @@ class OpenSegment:
     flags: set[str] = field(default_factory=set)
 
     def add(self, frame: Frame) -> None:
-        self.buffer.offer(frame, frame.time_s - self.start_s)
+        self.buffer.offer(frame)
         self.frame_count += 1
         self.motion_sum += frame.motion
         self.end_s = frame.time_s + frame.duration_s
@@ -218,7 +225,6 @@ def windows(
     Yields:
         One Window a segment that has a frame. The last one ends where its last frame does.
     """
-    slot_s = KEYFRAME_SLOT_S if segment_s == "keyframes" else segment_s / (2 * frames_per_window)
     index = 0
     current: OpenSegment | None = None
     for frame in frames:
@@ -230,7 +236,7 @@ def windows(
             begin_s = frame.time_s
             if segment_s != "keyframes":
                 begin_s = start_s + (frame.time_s - start_s) // segment_s * segment_s
-            current = OpenSegment(begin_s, frame.pts, make_buffer(policy, frames_per_window, slot_s, seed, index))
+            current = OpenSegment(begin_s, frame.pts, make_buffer(policy, frames_per_window, seed, index))
         current.add(frame)
     if current is not None:
         end_s = current.end_s

@@ -100,12 +100,14 @@ class TestSpread:
 
 
 class TestMotion:
-    def reference(self, motions: Sequence[float], size: int, segment_s: Fraction) -> list[int]:
-        """The rule, said plainly: the best frame of each of 2T slots, then the best T; the earlier wins a tie."""
-        slots: dict[int, list[int]] = {}
-        for i in range(len(motions)):
-            slots.setdefault(int(Fraction(i, RATE) / (segment_s / (2 * size))), []).append(i)
-        best = [max(members, key=lambda i: (motions[i], -i)) for members in slots.values()]
+    def reference(self, motions: Sequence[float], size: int) -> list[int]:
+        """The rule, said plainly: slots of 1, 2, 4, ... frames, the shortest that need at most 2T of them; the best
+        frame of each, then the best T; the earlier wins a tie."""
+        length = 1
+        while -(-len(motions) // length) > 2 * size:
+            length *= 2
+        slots = [range(i, min(i + length, len(motions))) for i in range(0, len(motions), length)]
+        best = [max(members, key=lambda i: (motions[i], -i)) for members in slots]
         return sorted(sorted(best, key=lambda i: (-motions[i], i))[:size])
 
     @pytest.mark.parametrize("seed", range(40))
@@ -114,11 +116,11 @@ class TestMotion:
         rng = np.random.default_rng(seed)
         motions = rng.integers(0, 6, int(rng.integers(1, 101))).astype(float).tolist()  # few values: many ties
         (window,) = cut(make_frames(motions), Fraction(4), size)
-        assert picks(window) == self.reference(motions, size, Fraction(4))
+        assert picks(window) == self.reference(motions, size)
 
     def test_a_burst_takes_one_pick_a_slot(self) -> None:
         motions = [1.0] * 100
-        motions[50:58] = [90.0] * 8  # within the slots 4 (50 to 62) of 8
+        motions[50:58] = [90.0] * 8  # within one of the seven slots of 16 frames
         (window,) = cut(make_frames(motions), Fraction(4), 4)
         assert [i for i in picks(window) if 50 <= i < 58] == [50]
         assert len(window.frames) == 4
@@ -128,18 +130,24 @@ class TestMotion:
         motions[37] = 200.0
         (window,) = cut(make_frames(motions), Fraction(4), 4)
         assert 37 in picks(window)
-        assert len({i * 8 // 100 for i in picks(window)}) == 4  # four of eight slots
+        assert len({i // 16 for i in picks(window)}) == 4  # four of the seven slots of 16 frames
 
     def test_of_equal_motion_the_earliest_slots_win(self) -> None:
         (window,) = cut(still(100), Fraction(4), 4)
-        assert picks(window) == [0, 13, 25, 38]  # slots of half a second begin at frames 0, 12.5, 25, 37.5
+        assert picks(window) == [0, 16, 32, 48]
 
     def test_the_newest_slot_may_still_improve(self) -> None:
         """A slot that begins weak must not be dropped before it is over."""
-        buffer = MotionBuffer(1, Fraction(1, 2))
-        for i, motion in enumerate([5.0, 1.0, 9.0]):
-            buffer.offer(make_frame(i, motion), Fraction(i, 4) + Fraction(1, 4))
-        assert [f.index for f in buffer.take()] == [2]
+        buffer = MotionBuffer(1)
+        for i, motion in enumerate([5.0, 4.0, 1.0, 9.0]):
+            buffer.offer(make_frame(i, motion))
+        assert [f.index for f in buffer.take()] == [3]
+
+    @pytest.mark.parametrize("count", range(1, 40))
+    def test_t_frames_wherever_there_are_t(self, count: int) -> None:
+        (window,) = cut(still(count), Fraction(4), 8)
+        assert len(window.frames) == min(8, count)
+        assert ("few_frames" in window.flags) == (count < 8)
 
 
 class TestUniform:
@@ -186,7 +194,7 @@ class TestRandom:
         for seed in range(draws):
             buffer = RandomBuffer(size, np.random.default_rng([seed, 0]))
             for frame in frames:
-                buffer.offer(frame, frame.time_s)
+                buffer.offer(frame)
             indices = [f.index for f in buffer.take()]
             assert len(set(indices)) == size
             drawn.update(indices)
@@ -205,9 +213,9 @@ class TestMixed:
 
     def test_half_of_them_are_the_motion_policys(self) -> None:
         motions = np.random.default_rng(3).random(100).tolist()
-        buffer = MotionBuffer(4, Fraction(4) / 16)
+        buffer = MotionBuffer(4)
         for frame in make_frames(motions):
-            buffer.offer(frame, frame.time_s)
+            buffer.offer(frame)
         (window,) = cut(make_frames(motions), Fraction(4), 8, policy="mixed")
         assert {f.index for f in buffer.take()} < set(picks(window))
 
@@ -246,7 +254,7 @@ class TestEveryPolicy:
                 assert len(window.frames) == size
         finally:
             gc.enable()
-        held = 2 * size + (size // 2 + 1 if policy == "mixed" else 0)
+        held = (3 if policy == "mixed" else 2) * size
         assert size <= most <= held + 2  # and the frame in the generator and the one being offered
 
     @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 24, 25])
@@ -266,9 +274,9 @@ class TestEveryPolicy:
         ]
 
     def test_make_buffer_knows_it(self, policy: Policy) -> None:
-        buffer = make_buffer(policy, 4, Fraction(1, 8), seed=0, segment=0)
+        buffer = make_buffer(policy, 4, seed=0, segment=0)
         for frame in still(4):
-            buffer.offer(frame, frame.index * Fraction(1, 8))
+            buffer.offer(frame)
         assert sorted(f.index for f in buffer.take()) == [0, 1, 2, 3]
 
 

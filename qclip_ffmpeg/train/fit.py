@@ -34,6 +34,7 @@ from qclip_ffmpeg.train.ladders import LabelledEncode, read_labels
 from qclip_ffmpeg.train.recipe import FitRecipe, Recipe
 from qclip_ffmpeg.views import Display
 
+WHOLE_S = Fraction(3600)  # longer than any encode
 TOWER_FILE = "clip-vitb16-blocks1to8-int8.safetensors"
 TOWER = TowerConfig(  # all that the file holds
     architecture="ViT-B-16-quickgelu",
@@ -93,8 +94,7 @@ def window_of(path: Path, row: LabelledEncode, recipe: Recipe) -> WindowViews:
     filled = row.display_height_px > height_px / 2  # smaller sources were labelled at their own size
     display = Display(width_px, height_px if filled else row.display_height_px)
     with open_video(str(path), InputOptions()) as video:
-        length_s = video.info.duration_s or Fraction(1, 10)  # slots of motion sampling are shares of it
-        window = next(windows(video, segment_s=length_s, frames_per_window=recipe.fit.frames_per_encode))
+        window = next(windows(video, segment_s=WHOLE_S, frames_per_window=recipe.fit.frames_per_encode))
         return WindowViews(window, frame_views_of(window, video.info, display, recipe.model.views, seed=0))
 
 
