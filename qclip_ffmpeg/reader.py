@@ -1,4 +1,4 @@
-"""open_video(): a file, URL or pipe -> Frames. The only door to PyAV.
+"""open_video(): a file, URL or pipe -> Frames. With `pictures` the only door to PyAV.
 
 One pass, lazily: every frame is decoded once and leaves a small luma thumbnail; the conversion to R'G'B' happens only
 for frames somebody asks `Frame.rgb()` of. Damage never raises once the first frame is out: what can be decoded is
@@ -8,27 +8,23 @@ handed on, frames concerned carry flags, and `VideoReader.damage` says what ende
 import errno
 import math
 import re
-import struct
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from qclip_ffmpeg.colour import color_matrix, color_range, transfer_of
 from qclip_ffmpeg.errors import InputError, QClipError, UsageError
-from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
+from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.inputs import STDIN, InputOptions, can_be_opened_again, displayed_name, ffmpeg_url, is_url
+from qclip_ffmpeg.pictures import Converter, is_mirrored
 
-THUMBNAIL_WIDTH_PX = 240
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
 NETWORK_TIMEOUT_S = 30.0
 TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg draws any *.txt, *.nfo or *.bin as a text screen
@@ -39,23 +35,6 @@ CLOCK_RESTART_S = Fraction(1, 2)  # a step back of this much is a new clock, a s
 FORMATS_STATING_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf"}
 DEFAULT_PIXEL_FORMAT = "yuv420p"
 DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
-
-SWS_OF_MATRIX = {
-    "bt709": Colorspace.ITU709,
-    "bt601": Colorspace.ITU601,
-    "bt2020": Colorspace.BT2020,
-    "smpte240m": Colorspace.SMPTE240M,
-    "fcc": Colorspace.FCC,
-    "rgb": Colorspace.DEFAULT,
-}
-# Bit-exact flags: the same pixels on every processor; chroma is interpolated rather than repeated.
-EXACT_BICUBIC = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
 
 
 def open_video(source: str, options: InputOptions | None = None) -> "VideoReader":
@@ -306,74 +285,6 @@ class VideoReader:
             self.warnings.append(f"rotation by {first.rotation} degrees was not applied")
 
 
-class Converter:
-    """Thumbnails and R'G'B' of one stream's pictures; swscale contexts are made once and shared."""
-
-    def __init__(self, info: VideoInfo) -> None:
-        self._info = info
-        self._to_rgb = VideoReformatter()
-        self._to_planar = VideoReformatter()
-        self._range = ColorRange.JPEG if info.color_range == "full" else ColorRange.MPEG
-
-    def thumbnail(self, picture: VideoFrame) -> NDArray[np.float32]:
-        """Every n-th luma sample, (height, width), in 8-bit code values, about THUMBNAIL_WIDTH_PX wide."""
-        luma, bits = luma_plane(picture)
-        if luma is None:
-            planar = self._to_planar.reformat(
-                picture,
-                format="yuv444p",
-                src_color_range=self._range,
-                dst_color_range=self._range,
-                interpolation=EXACT_BICUBIC,
-                threads=1,
-            )
-            luma, bits = plane_samples(planar.planes[0], 8, planar.width), 8
-        step = max(1, picture.width // THUMBNAIL_WIDTH_PX)
-        sampled = luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
-        return sampled if bits == 8 else sampled / np.float32(1 << (bits - 8))
-
-    def rgb(self, picture: VideoFrame) -> Picture:
-        """Upright R'G'B', (3, height, width), full range; uint16 for sources deeper than 8 bits."""
-        deep = max(component.bits for component in picture.format.components) > 8
-        if picture.format.name.startswith("yuvj") and self._info.color_range == "limited":
-            # swscale takes yuvj for full range whatever it is told; the user said otherwise.
-            picture = VideoFrame.from_ndarray(picture.to_ndarray(), format=picture.format.name.replace("yuvj", "yuv"))
-        converted = self._to_rgb.reformat(
-            picture,
-            format="gbrp16le" if deep else "gbrp",  # planar takes a third of the time of rgb24, for the same pixels
-            src_colorspace=SWS_OF_MATRIX[self._info.color_matrix],
-            src_color_range=self._range,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=EXACT_BICUBIC,
-            threads=1,
-        )
-        green, blue, red = (plane_samples(plane, 16 if deep else 8, picture.width) for plane in converted.planes)
-        pixels = np.stack([red, green, blue])
-        if self._info.mirrored:
-            pixels = pixels[:, ::-1]
-        return np.ascontiguousarray(np.rot90(pixels, self._info.rotation_deg // 90, axes=(1, 2)))
-
-
-def luma_plane(picture: VideoFrame) -> tuple[NDArray[Any] | None, int]:
-    """(samples (height, width) without a copy, bits a sample); None where luma is not a plane of its own."""
-    layout = picture.format
-    name = layout.name
-    planar_luma = name.startswith(("yuv", "yuvj", "gray", "nv", "p0", "p2", "p4")) and not name.startswith("yuyv")
-    bits = layout.components[0].bits
-    if not planar_luma or name.endswith(("f32le", "f32be", "f16le", "f16be")) or not 8 <= bits <= 16:
-        return None, 8
-    if name.startswith(("p0", "p2", "p4")):
-        bits = 16  # P010 and its kin keep their samples in the high bits
-    return plane_samples(picture.planes[0], bits, picture.width, big_endian=name.endswith("be")), bits
-
-
-def plane_samples(plane: VideoPlane, bits: int, width_px: int, big_endian: bool = False) -> NDArray[Any]:
-    """One plane without a copy, (height, width): uint8 up to 8 bits, uint16 above."""
-    dtype = np.dtype(np.uint8) if bits == 8 else np.dtype(">u2" if big_endian else "<u2")
-    samples = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
-    return samples[:, :width_px]
-
-
 def pick_stream(container: InputContainer, name: str) -> VideoStream:
     """FFmpeg's best video stream, cover art left out."""
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -444,18 +355,6 @@ def describe(
         color_range=color_range(int(first.color_range), first.format.is_rgb, first.format.name, options.color_range),
         transfer=transfer_of(int(first.color_trc), options.transfer),
     )
-
-
-def is_mirrored(picture: VideoFrame) -> bool:
-    """Whether the display matrix, nine 32-bit numbers in rows, flips the picture as well as turning it."""
-    try:
-        side_data: Any = picture.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV 18 stumbles over side data it does not know, whatever is asked for
-        return False
-    if side_data is None:
-        return False
-    matrix = struct.unpack("=9i", bytes(side_data))
-    return bool(matrix[0] * matrix[4] < matrix[1] * matrix[3])
 
 
 def check_options(options: InputOptions) -> None:

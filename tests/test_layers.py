@@ -17,7 +17,7 @@ HEAVY = ("torch", "av", "open_clip", "torchvision", "scipy", "imageio_ffmpeg")
 # Who may import what. A name that ends with a dot stands for all modules of that folder.
 DOORS = {
     "torch": {"model", "checkpoint", "scorer", "views", "probe", "train."},
-    "av": {"reader", "train.ladders"},
+    "av": {"reader", "pictures", "train.ladders"},
     "click": {"cli."},
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
