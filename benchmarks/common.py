@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import ffmpeg
@@ -14,13 +15,13 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "media" / "bbb-7
 LOOPS = 1000  # more than any duration asked for
 
 
-def hd_clip(duration_s: int, codec: str = "libx264") -> Path:
-    """A 1080p30 encode of the example clip, repeated for duration_s seconds; kept in the temporary folder."""
-    path = Path(tempfile.gettempdir()) / f"qclip-bench-{codec}-1080p30-{duration_s}s.mp4"
+def hd_clip(duration_s: int) -> Path:
+    """A 1080p30 H.264 encode of the example clip, repeated for duration_s seconds; kept in the temporary folder."""
+    path = Path(tempfile.gettempdir()) / f"qclip-bench-1080p30-{duration_s}s.mp4"
     if not path.exists():
         partial = path.with_suffix(".partial.mp4")
         source = ffmpeg.input(str(EXAMPLE), stream_loop=LOOPS).filter("scale", 1920, 1080, flags="lanczos")
-        output = source.filter("fps", 30).output(str(partial), vcodec=codec, preset="medium", crf=22, t=duration_s)
+        output = source.filter("fps", 30).output(str(partial), vcodec="libx264", preset="medium", crf=22, t=duration_s)
         run(output)
         partial.replace(path)
     return path
@@ -28,8 +29,6 @@ def hd_clip(duration_s: int, codec: str = "libx264") -> Path:
 
 def cpu_and_wall_s(command: list[str]) -> tuple[float, float]:
     """(CPU seconds of user and system, wall seconds) of a command that must succeed; its output is dropped."""
-    import time
-
     began_s = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

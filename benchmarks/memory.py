@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--minutes 20]
 
 ffmpeg repeats the 1080p clip into a nut pipe (stream copy), the probe reads it from standard input. The probe's
-resident size is read from /proc every second and printed once a minute of the stream.
+resident size is read from /proc after every segment; the highest of each minute of the stream is printed.
 """
 
 import argparse
@@ -15,8 +15,6 @@ from common import LOOPS, hd_clip
 from qclip_ffmpeg.ffmpeg import executable
 
 CHILD = """
-import sys
-from fractions import Fraction
 from qclip_ffmpeg.probe import probe
 def report(measurement, segment):
     rss_kb = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS"))
@@ -27,7 +25,7 @@ probe("-", on_segment=report)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=int, default=20)
+    parser.add_argument("--minutes", type=int, default=20, help="3 or more")
     options = parser.parse_args()
     clip = str(hd_clip(60))
     command = [executable(), "-v", "error", "-stream_loop", str(LOOPS), "-i", clip, "-t", str(60 * options.minutes)]

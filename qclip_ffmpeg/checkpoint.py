@@ -24,6 +24,7 @@ from qclip_ffmpeg.track import ModelStatus
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 CARD_KEY = "qclip"
+LARGEST_TOWER = 8192  # width and image_px; 64 times the blocks
 DEFAULT_MODEL = "qclip-vitb16-provisional"
 
 
@@ -69,7 +70,6 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
         ModelError: the file is damaged, foreign, or does not fit its configuration.
     """
     path = find_model(name_or_path)
-    data = read_file(path)
     card, trained = read_checkpoint(path)
     check_card(path.name, card)
     tower_path = WEIGHTS_DIR / card.tower_file
@@ -88,7 +88,7 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
     if tuple(tensors["head.level_scores"].tolist()) != card.config.level_scores:
         raise ModelError(f"{path.name}: its tensor head.level_scores differs from its card")
     qclip.load_state_dict(tensors, strict=True, assign=True)
-    return LoadedModel(qclip.eval().requires_grad_(False), card, hashlib.sha256(data).hexdigest())
+    return LoadedModel(qclip.eval().requires_grad_(False), card, sha256_of_file(path))
 
 
 def save_checkpoint(path: Path, card: Card, head: dict[str, Tensor]) -> None:
@@ -108,13 +108,6 @@ def find_model(name_or_path: str) -> Path:
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"--model {name_or_path}: no such file; give a checkpoint (*{SUFFIX}) or one of: {known}")
     raise UsageError(f"--model {name_or_path}: no such model; there are: {known}; or give the path of a checkpoint")
-
-
-def read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
@@ -140,6 +133,8 @@ def check_card(name: str, card: Card) -> None:
     """Raises ModelError where a configuration cannot be run, whatever its tensors."""
     config, tower = card.config, card.config.tower
     for fits, said in (
+        (max(tower.width, tower.image_px, tower.blocks * 64) <= LARGEST_TOWER, "a tower larger than any"),
+        (max(map(len, (config.exit_blocks, config.views, config.statistics))) <= 64, "endless lists"),
         (min(tower.width, tower.heads, tower.patch_px, tower.blocks) >= 1, "sizes below 1"),
         (tower.heads >= 1 and tower.width % tower.heads == 0, "a width that is no multiple of heads"),
         (all(s > 0 for s in tower.image_std), "an image_std that is not positive"),

@@ -12,6 +12,7 @@ ColorRangeOption = Literal["tv", "pc", "limited", "full", "mpeg", "jpeg"]
 TransferOption = Literal["bt709", "smpte2084", "arib-std-b67"]
 
 MATRIX_OF_TAG = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+MATRICES_NOT_CONVERTED = {8, 11, 12, 13, 14, 15}  # YCgCo, YDzDx, chroma-derived, ICtCp, IPT-C2
 MATRIX_OF_OPTION = {
     "bt709": "bt709",
     "bt470bg": "bt601",
@@ -26,17 +27,20 @@ RANGE_FULL = 2  # FFmpeg's AVColorRange
 HD_WIDTH_PX, HD_HEIGHT_PX = 1280, 720
 
 
-def color_matrix(tag: int, is_rgb: bool, width_px: int, height_px: int, said: ColorMatrixOption | None) -> str:
+def color_matrix(
+    tag: int, is_rgb: bool, width_px: int, height_px: int, transfer: Transfer, said: ColorMatrixOption | None
+) -> str:
     """Name of the matrix to convert to R'G'B' with.
 
-    Untagged pictures are BT.709 from HD on (720 lines or 1280 columns) and BT.601 below, as players take them.
+    Untagged HDR is BT.2020; other untagged pictures are BT.709 from HD on (720 lines or 1280 columns) and BT.601 below,
+    as players take them.
     """
     if is_rgb:
         return "rgb"
     if said:
         return MATRIX_OF_OPTION[said]
     hd = width_px >= HD_WIDTH_PX or height_px >= HD_HEIGHT_PX
-    return MATRIX_OF_TAG.get(tag, "bt709" if hd else "bt601")
+    return MATRIX_OF_TAG.get(tag, "bt2020" if transfer != "sdr" else "bt709" if hd else "bt601")
 
 
 def color_range(tag: int, is_rgb: bool, pixel_format: str, said: ColorRangeOption | None) -> Literal["limited", "full"]:

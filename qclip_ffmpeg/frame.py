@@ -49,7 +49,9 @@ class VideoInfo:
     container: str
     """FFmpeg's name of the container format, for example "mov,mp4,m4a,3gp,3g2,mj2"."""
     codec: str
-    """FFmpeg's name of the video codec, for example "h264"."""
+    """FFmpeg's name of the video codec, for example "av1"."""
+    decoder: str
+    """FFmpeg's name of the decoder that was used, for example "libdav1d"."""
     width_px: int
     """Coded columns as stored, before rotation."""
     height_px: int

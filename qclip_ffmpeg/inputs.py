@@ -41,7 +41,16 @@ class InputOptions:
 
 
 def is_url(source: str) -> bool:
-    return "://" in source and not Path(source).exists()
+    """Whether FFmpeg is to take it for an address. A file that really has such a name wins."""
+    return "://" in source and not exists(Path(source))
+
+
+def exists(path: Path) -> bool:
+    """Path.exists, where a name no file can have (too long, say) does not exist."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def ffmpeg_url(source: str) -> str:
@@ -51,14 +60,10 @@ def ffmpeg_url(source: str) -> str:
     if is_url(source):
         return source
     path = Path(source)
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:
-        raise UsageError(f"{source}: cannot be a file ({error.strerror}); check the path") from None
-    if is_folder:
-        raise UsageError(f"{source}: is a folder; name the video files in it")
-    if not exists:
+    if not exists(path):
         raise UsageError(f"{source}: no such file; check the path")
+    if path.is_dir():
+        raise UsageError(f"{source}: is a folder; name the video files in it")
     return f"file:{source}"
 
 
@@ -71,6 +76,8 @@ def displayed_name(source: str) -> str:
     """File name, "-", or the URL without user, password and query: reports are shared, secrets are not."""
     if not is_url(source):
         return source if source == STDIN else os.fsencode(Path(source).name).decode("utf-8", "replace")
-    parts = urlsplit(source)
-    host = parts.hostname or ""
-    return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
+    try:
+        parts = urlsplit(source)
+    except ValueError as error:
+        raise UsageError(f"the address is not a URL: {error}; check it") from None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

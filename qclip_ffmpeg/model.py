@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
 LEVEL_SCORES = (0.0, 25.0, 50.0, 75.0, 100.0)
-STATISTICS: tuple[Literal["class", "mean", "std"], ...] = ("class", "mean", "std")
 
 
 class TowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

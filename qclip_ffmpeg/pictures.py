@@ -61,7 +61,7 @@ class Converter:
         deep = max(component.bits for component in picture.format.components) > 8
         if picture.format.name.startswith("yuvj") and self._info.color_range == "limited":
             # swscale takes yuvj for full range whatever it is told; the user said otherwise.
-            picture = VideoFrame.from_ndarray(picture.to_ndarray(), format=picture.format.name.replace("yuvj", "yuv"))
+            picture = relabelled(picture, picture.format.name.replace("yuvj", "yuv"))
         converted = self._to_rgb.reformat(
             picture,
             format="gbrp16le" if deep else "gbrp",  # planar takes a third of the time of rgb24, for the same pixels
@@ -76,6 +76,17 @@ class Converter:
         if self._info.mirrored:
             pixels = pixels[:, ::-1]
         return np.ascontiguousarray(np.rot90(pixels, self._info.rotation_deg // 90, axes=(1, 2)))
+
+
+def relabelled(picture: VideoFrame, pixel_format: str) -> VideoFrame:
+    """A copy of a picture whose 8-bit samples are taken for another pixel format of the same layout."""
+    copy = VideoFrame(picture.width, picture.height, pixel_format)
+    for source, target in zip(picture.planes, copy.planes, strict=True):
+        samples = np.zeros((target.height, target.line_size), np.uint8)
+        columns = min(source.line_size, target.line_size)
+        samples[:, :columns] = plane_samples(source, 8, columns)
+        target.update(samples.tobytes())
+    return copy
 
 
 def luma_plane(picture: VideoFrame) -> tuple[NDArray[Any] | None, int]:

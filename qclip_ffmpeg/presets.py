@@ -1,4 +1,4 @@
-"""Reads presets/*.toml into typed settings. A key that is not known is an error: a mistyped setting never passes."""
+"""Reads a TOML preset into typed settings. A key that is not known is an error: a mistyped setting never passes."""
 
 import tomllib
 from pathlib import Path

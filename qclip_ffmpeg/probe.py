@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeVar
@@ -69,12 +70,17 @@ class Measurement:
     began_s: float = field(default_factory=time.monotonic)
 
     @property
-    def expected_end_s(self) -> float | None:
-        """Where the last segment will end, in seconds, as far as the container says."""
+    def expected_s(self) -> float | None:
+        """Seconds of the input there are to score, as far as the container says."""
         if self.video is None or (end_s := self.video.info.duration_s) is None:
             return None
-        start_s, duration_s = self.options.start_s, self.options.duration_s
-        return float(end_s if duration_s is None else min(end_s, start_s + duration_s))
+        rest_s = end_s - self.options.start_s
+        return float(rest_s if self.options.duration_s is None else min(rest_s, self.options.duration_s))
+
+    @property
+    def done_s(self) -> float:
+        """Seconds of the input that are scored."""
+        return self.segments[-1].end_s - float(self.options.start_s) if self.segments else 0.0
 
     @property
     def frames_per_window(self) -> int:
@@ -174,11 +180,12 @@ def probe(
     measurement = Measurement(displayed_name(source), scorer, settings or ProbeSettings(), options or InputOptions())
     ahead = run_ahead(measurement.inputs(source), WINDOWS_AHEAD)
     try:
-        for segment in scorer.score(ahead):
-            measurement.segments.append(segment)
-            measurement.frame_count += segment.frame_count
-            if on_segment is not None:
-                on_segment(measurement, segment)
+        with closing(scorer.score(ahead)) as scored:
+            for segment in scored:
+                measurement.segments.append(segment)
+                measurement.frame_count += segment.frame_count
+                if on_segment is not None:
+                    on_segment(measurement, segment)
     except KeyboardInterrupt:
         if not measurement.segments:
             raise
@@ -267,6 +274,7 @@ def describe_source(name: str, video: VideoReader | None) -> Source:
     info = video.info
     stream = VideoStream(
         codec=info.codec,
+        decoder=info.decoder,
         width_px=info.width_px,
         height_px=info.height_px,
         pixel_format=info.pixel_format,
@@ -306,6 +314,8 @@ def model_warnings(model: LoadedModel, settings: ProbeSettings) -> list[str]:
     found = []
     if card.status != "trained":
         found.append(f"the model {card.id} is {card.status}: good for comparing encodes, not for deciding a gate")
+    elif card.calibration is None:
+        found.append(f"the model {card.id} is not calibrated: its scores may not be compared with another model's")
     if str(settings.display) != card.display:
         found.append(f"the model was trained at display {card.display}; scores at {settings.display} are less certain")
     return found

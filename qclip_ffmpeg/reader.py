@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.colour import color_matrix, color_range, transfer_of
+from qclip_ffmpeg.colour import MATRICES_NOT_CONVERTED, color_matrix, color_range, transfer_of
 from qclip_ffmpeg.errors import InputError, QClipError, UsageError
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.inputs import STDIN, InputOptions, can_be_opened_again, displayed_name, ffmpeg_url, is_url
@@ -32,7 +32,7 @@ SEEK_MARGINS_S = (0, 2, 10, 60)
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
 CLOCK_RESTART_S = Fraction(1, 2)  # a step back of this much is a new clock, a smaller one is jitter
-FORMATS_STATING_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf"}
+FORMATS_STATING_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "hls"}
 DEFAULT_PIXEL_FORMAT = "yuv420p"
 DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
 
@@ -90,18 +90,18 @@ class VideoReader:
         self._options = options
         self._can_reopen = can_reopen
         self.warnings = []
-        self._start()
+        self._container = open_container()
         try:
+            self._start()
             self._prepare()
         except BaseException:
             self.close()
             raise
 
     def _start(self) -> None:
-        """Open the input and stand before its first frame."""
+        """Stand before the first frame of a newly opened input."""
         self.damage = None
         self._lost_packet = False
-        self._container = self._open_container()
         self._stream = pick_stream(self._container, self._name)
         context = self._stream.codec_context
         context.thread_count = self._options.threads
@@ -124,6 +124,7 @@ class VideoReader:
             )
         self._origin = self._time_of(first)
         self.info = describe(self._container, self._stream, first, name, self._options, self._origin)
+        self._nominal_s = 1 / (self.info.frame_rate or DEFAULT_FRAME_RATE)
         self._note_decisions(first)
         self._first: VideoFrame | None = first
         if self._options.start_s > 0 and self._origin is not None and self._can_reopen:
@@ -136,34 +137,30 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        self._decoded.close()
+        """Let go of the input. Frames that were handed out stay usable."""
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
         converter = Converter(self.info)
-        nominal_s = 1 / (self.info.frame_rate or DEFAULT_FRAME_RATE)
         start_s = self._options.start_s
         stop_s = None if self._options.duration_s is None else start_s + self._options.duration_s
-        previous_time_s: Fraction | None = None
+        last_s: Fraction | None = None
+        end_s: Fraction | None = None  # when the last frame leaves the screen
         previous: NDArray[np.float32] | None = None
         size_px = (self.info.width_px, self.info.height_px)
         index = 0
         for picture in self._pictures():
-            time_s, gap = self._presentation(picture, previous_time_s, nominal_s)
-            previous_time_s = time_s
+            time_s, gap = self._presentation(picture, last_s, end_s)
+            duration_s = stated_duration_s(picture) or self._nominal_s
+            last_s, end_s = time_s, time_s + duration_s
             if stop_s is not None and time_s >= stop_s:
                 break
             if time_s < start_s:
                 continue
             thumbnail = converter.thumbnail(picture)
-            flags = set[str]()
-            if picture.is_corrupt or self._lost_packet:
-                self._lost_packet = False
-                flags.add("corrupt")
+            flags = self._flags_of(picture)
             if gap and index > 0:
                 flags.add("gap")
-            if picture.interlaced_frame:
-                flags.add("interlaced")
             if size_px != (picture.width, picture.height):
                 size_px = (picture.width, picture.height)
                 flags.add("resized")
@@ -173,7 +170,7 @@ class VideoReader:
             yield Frame(
                 index=index,
                 time_s=time_s,
-                duration_s=stated_duration(picture) or nominal_s,
+                duration_s=duration_s if stop_s is None else min(duration_s, stop_s - time_s),
                 pts=self._stamp_of(picture),
                 thumbnail=thumbnail,
                 motion=motion,
@@ -182,9 +179,21 @@ class VideoReader:
                 convert=partial(converter.rgb, picture),
             )
             index += 1
+        self._check_length(end_s, stop_s)
         if index == 0:
-            raise InputError(f"{spoken(self.info.name)}: ends before the first frame to measure; choose an earlier -ss")
-        self._check_length(previous_time_s, nominal_s)
+            span = "between -ss and the end of -t" if stop_s is not None else "after -ss"
+            why = f" ({self.damage})" if self.damage else ""
+            raise InputError(f"{spoken(self.info.name)}: has no frame {span}{why}; choose another span")
+
+    def _flags_of(self, picture: VideoFrame) -> set[str]:
+        """What the decoder says of one picture, and whether packets were lost just before it."""
+        flags = set[str]()
+        if picture.is_corrupt or self._lost_packet:
+            self._lost_packet = False
+            flags.add("corrupt")
+        if picture.interlaced_frame:
+            flags.add("interlaced")
+        return flags
 
     def _pictures(self) -> Iterator[VideoFrame]:
         if self._first is not None:
@@ -203,7 +212,7 @@ class VideoReader:
                 except av.FFmpegError as error:
                     self._packet_lost(error)
         except av.error.ExitError:
-            return  # the idle end of a growing file or live stream
+            self.damage = f"nothing arrived for {NETWORK_TIMEOUT_S:.0f} s"
         except (av.FFmpegError, OSError) as error:
             self.damage = f"the stream broke off ({error.strerror or error})"
 
@@ -236,7 +245,8 @@ class VideoReader:
             reached_s = self._time_of(self._first) if self._first is not None else None
             if self._first is not None and self._first.key_frame and reached_s is not None and reached_s <= target_s:
                 return
-        self.close()
+        self._container.close()
+        self._container = self._open_container()
         self._first = None
         self._start()
 
@@ -250,28 +260,35 @@ class VideoReader:
         return None if stamp is None or picture.time_base is None else stamp * Fraction(picture.time_base)
 
     def _presentation(
-        self, picture: VideoFrame, previous_s: Fraction | None, nominal_s: Fraction
+        self, picture: VideoFrame, last_s: Fraction | None, end_s: Fraction | None
     ) -> tuple[Fraction, bool]:
-        """(time relative to the first frame in s, whether time jumped before it). Times always increase."""
-        stamped_s = self._time_of(picture)
-        if stamped_s is not None and self._origin is not None:
-            time_s = stamped_s - self._origin
-            if previous_s is None:
-                return time_s, False
-            if time_s > previous_s:
-                return time_s, time_s - previous_s > max(GAP_MIN_S, GAP_FRAME_INTERVALS * nominal_s)
-            if previous_s - time_s > CLOCK_RESTART_S:  # joined recordings: from here on the clock counts anew
-                self._origin -= previous_s + nominal_s - time_s
-            return previous_s + nominal_s, True
-        return (Fraction(0) if previous_s is None else previous_s + nominal_s), False
+        """(time relative to the first frame in s, whether time jumped before it). Times always increase.
 
-    def _check_length(self, last_s: Fraction | None, nominal_s: Fraction) -> None:
-        """Note damage where the container's header promised more video than came."""
-        declared_s = promised_length_s(self._container, self._stream)
-        if self.damage or declared_s is None or last_s is None or self._options.duration_s is not None:
-            return  # with -t the end was not looked at
-        missing_s = declared_s - (last_s + nominal_s)
-        if missing_s > max(Fraction(1), 3 * nominal_s):
+        A jump is a step of half a second and four frame intervals beyond what the frame before was stated to last.
+        """
+        stamped_s = self._time_of(picture)
+        if stamped_s is None or self._origin is None:
+            return (Fraction(0) if last_s is None else last_s + self._nominal_s), False
+        time_s = stamped_s - self._origin
+        if last_s is None or end_s is None:
+            return time_s, False
+        if time_s > last_s:
+            return time_s, time_s - end_s > max(GAP_MIN_S, GAP_FRAME_INTERVALS * self._nominal_s)
+        if last_s - time_s > CLOCK_RESTART_S:  # joined recordings: from here on the clock counts anew
+            self._origin -= last_s + self._nominal_s - time_s
+        return last_s + self._nominal_s, True
+
+    def _check_length(self, end_s: Fraction | None, stop_s: Fraction | None) -> None:
+        """Note damage where less video came than the header promised, or than was asked for with -t."""
+        if self.damage or end_s is None or (stop_s is not None and end_s >= stop_s):
+            return
+        declared_s = promised_length_s(self._container, self._stream, self.info.start_s)
+        if self._lost_packet:
+            self.damage = "the last packets could not be decoded"
+        if declared_s is None:
+            return
+        missing_s = (declared_s if stop_s is None else min(declared_s, stop_s)) - end_s
+        if missing_s > max(Fraction(1), 3 * self._nominal_s):
             self.damage = f"{float(missing_s):.2f} s of the declared {float(declared_s):.2f} s are missing at the end"
 
     def _note_decisions(self, first: VideoFrame) -> None:
@@ -281,6 +298,15 @@ class VideoReader:
             self.warnings.append(f"the stream has no time stamps; {rate} frames a second were assumed (say -r RATE)")
         if info.transfer != "sdr":
             self.warnings.append(f"HDR ({info.transfer.upper()}) was mapped to SDR before scoring")
+        if self._options.frame_rate and self._options.format != "rawvideo" and self._origin is not None:
+            self.warnings.append("-r was not used: the stream has time stamps")
+        if int(first.colorspace) in MATRICES_NOT_CONVERTED and info.color_matrix != "rgb":
+            self.warnings.append(f"the stream's colour matrix is not supported; {info.color_matrix} was assumed")
+        if (others := len(self._container.streams.video) - 1) > 0:
+            size = f"{info.width_px}x{info.height_px}"
+            self.warnings.append(
+                f"stream {self._stream.index} ({size}) was measured; {others} other video streams were not"
+            )
         if first.rotation % 90:
             self.warnings.append(f"rotation by {first.rotation} degrees was not applied")
 
@@ -299,22 +325,25 @@ def pick_stream(container: InputContainer, name: str) -> VideoStream:
     return chosen
 
 
-def stated_duration(picture: VideoFrame) -> Fraction | None:
+def stated_duration_s(picture: VideoFrame) -> Fraction | None:
+    """How long the container says the picture is shown, in seconds; None where it does not say."""
     if not picture.duration or picture.time_base is None:
         return None
     return picture.duration * Fraction(picture.time_base)
 
 
-def promised_length_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
+def promised_length_s(container: InputContainer, stream: VideoStream, start_s: Fraction | None) -> Fraction | None:
     """Length of the video as the file's header states it, in seconds; None where FFmpeg would only estimate it."""
     if container.format.name not in FORMATS_STATING_LENGTH:
         return None
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
-    if stated := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):  # Matroska's tag
-        return 3600 * int(stated[1]) + 60 * int(stated[2]) + Fraction(stated[3])
-    if container.duration and len(container.streams) == 1:  # another stream may be longer than the video
-        return Fraction(container.duration, av.time_base)
+    matroska_offset_s = max(start_s or 0, 0) if container.format.name == "matroska,webm" else 0  # it states the end
+    if stated := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):
+        return 3600 * int(stated[1]) + 60 * int(stated[2]) + Fraction(stated[3]) - matroska_offset_s
+    alone = len(container.streams) == 1 or container.format.name == "hls"  # else another stream may be longer
+    if container.duration and alone:
+        return Fraction(container.duration, av.time_base) - matroska_offset_s
     return None
 
 
@@ -327,7 +356,9 @@ def describe(
     start_s: Fraction | None,
 ) -> VideoInfo:
     """VideoInfo from the stream, its first picture and what the user said."""
-    rate = options.frame_rate or stream.average_rate or stream.guessed_rate
+    rate = stream.average_rate or stream.guessed_rate
+    if options.frame_rate and (options.format == "rawvideo" or start_s is None):
+        rate = options.frame_rate
     time_base = stream.time_base or Fraction(1, 90000)
     duration_s = stream.duration * time_base if stream.duration else None
     if duration_s is None and container.duration:
@@ -335,10 +366,12 @@ def describe(
     stored_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
     if options.display_aspect_ratio:
         stored_aspect = options.display_aspect_ratio * first.height / first.width
+    transfer = transfer_of(int(first.color_trc), options.transfer)
     return VideoInfo(
         name=name,
         container=container.format.name,
-        codec=stream.codec_context.codec.name,
+        codec=stream.codec_context.codec.canonical_name,
+        decoder=stream.codec_context.codec.name,
         width_px=first.width,
         height_px=first.height,
         pixel_format=first.format.name,
@@ -350,10 +383,10 @@ def describe(
         rotation_deg=first.rotation % 360 if first.rotation % 90 == 0 else 0,
         mirrored=is_mirrored(first),
         color_matrix=color_matrix(
-            int(first.colorspace), first.format.is_rgb, first.width, first.height, options.color_matrix
+            int(first.colorspace), first.format.is_rgb, first.width, first.height, transfer, options.color_matrix
         ),
         color_range=color_range(int(first.color_range), first.format.is_rgb, first.format.name, options.color_range),
-        transfer=transfer_of(int(first.color_trc), options.transfer),
+        transfer=transfer,
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from qclip_ffmpeg.frame import Frame
 
 Policy = Literal["motion", "uniform", "random", "mixed"]
-KEYFRAMES: Literal["keyframes"] = "keyframes"
 KEYFRAME_SEGMENT_MIN_S = Fraction(1)  # intra-only streams would otherwise give a segment a frame
 LOW_MOTION = 0.05  # mean absolute luma difference in 8-bit code values; below it nothing moves but noise
 

@@ -8,7 +8,7 @@ matrix product between cores.
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from qclip_ffmpeg.checkpoint import LoadedModel
-from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, FrameTime, Levels, SegmentScore
 
@@ -77,7 +77,7 @@ class Scorer:
         self._threads = threads or cpu_count()
         self._qclip = model.qclip.to(self.device)
 
-    def score(self, inputs: Iterable[WindowViews]) -> Iterator[SegmentScore]:
+    def score(self, inputs: Iterable[WindowViews]) -> Generator[SegmentScore, None, None]:
         """Score windows as they come, in their order. Holds at most two windows at a time."""
         for window, features in self._each(inputs):
             yield self._segment_score(window, features)
@@ -89,7 +89,7 @@ class Scorer:
 
     def _each(self, inputs: Iterable[WindowViews]) -> Iterator[tuple[Window, Tensor]]:
         """Each window with the features of its frames, (T, D)."""
-        with ThreadPoolExecutor(self._threads) as pool, one_thread_an_operation(self.device):
+        with ThreadPoolExecutor(self._threads) as pool, reproducible(self.device):
             waiting: deque[tuple[Window, list[Future[Tensor]]]] = deque()
             for item in inputs:
                 units = item.views.tensor_split(len(item.views)) if self.device.type == "cpu" else (item.views,)
@@ -102,8 +102,14 @@ class Scorer:
     @torch.inference_mode()
     def _frame_features(self, views: Tensor) -> Tensor:
         """(T, V, 3, S, S) -> (T, D) float32 on the CPU."""
-        with self._autocast(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return self._qclip.frame_features(views.to(self.device)).float().cpu()
+        try:
+            with self._autocast():
+                return self._qclip.frame_features(views.to(self.device)).float().cpu()
+        except torch.OutOfMemoryError:
+            raise QClipError(
+                f"--device {self.device.type}: out of memory with {len(views)} frames; "
+                "say fewer --frames, --precision bfloat16, or --device cpu"
+            ) from None
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "float32":
@@ -144,11 +150,18 @@ def segment_score(window: Window, score: float, stderr: float | None, probabilit
 
 
 @contextmanager
-def one_thread_an_operation(device: torch.device) -> Iterator[None]:
-    """Keep torch from splitting single operations between cores while a CPU scores frames side by side."""
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Torch's settings of this process while a device scores, put back afterwards.
+
+    A CPU does not split single operations between cores (frames run side by side instead); CUDA convolves in float32
+    and not in TF32.
+    """
+    if device.type == "cuda":
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+        return
     before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

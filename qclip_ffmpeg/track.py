@@ -49,6 +49,7 @@ class VideoStream(Struct, frozen=True):
     """The video stream that was measured."""
 
     codec: Annotated[str, described("FFmpeg's name of the codec")]
+    decoder: Annotated[str, described("FFmpeg's name of the decoder that was used")]
     width_px: Annotated[int, described("columns as stored, before rotation")]
     height_px: Annotated[int, described("lines as stored, before rotation")]
     pixel_format: Annotated[str, described("FFmpeg's name of the pixel format")]

@@ -23,7 +23,6 @@ from torch import Tensor
 from qclip_ffmpeg.frame import Picture, Transfer, VideoInfo
 
 View = Literal["whole", "mosaic"]
-VIEWS: tuple[View, ...] = ("whole", "mosaic")
 TILES = 7
 TILE_PX = 32
 SIZE_PX = TILES * TILE_PX

@@ -349,7 +349,12 @@ class TestRules:
         ],
     )
     def test_matrix(self, tag: int, is_rgb: bool, size: tuple[int, int], said: Any, matrix: str) -> None:
-        assert color_matrix(tag, is_rgb, *size, said) == matrix
+        assert color_matrix(tag, is_rgb, *size, "sdr", said) == matrix
+
+    @pytest.mark.parametrize("transfer", ["pq", "hlg"])
+    def test_untagged_hdr_is_bt2020(self, transfer: Any) -> None:
+        assert color_matrix(2, False, 1920, 1080, transfer, None) == "bt2020"
+        assert color_matrix(1, False, 1920, 1080, transfer, None) == "bt709"
 
     @pytest.mark.parametrize(
         ("tag", "is_rgb", "pixel_format", "said", "expected"),

@@ -38,7 +38,7 @@ ENCODES = {
     "h264.avi": Encode(X264, "h264", start_s=None),  # AVI stores no presentation times: they follow from decoding
     "hevc.mkv": Encode(X265_LOSSLESS, "hevc", "yuv420p10le", lossless=True),
     "vp9.webm": Encode(VP9_LOSSLESS, "vp9", lossless=True),
-    "av1.mp4": Encode({"c": "libsvtav1", "preset": 12, "crf": 20}, "libdav1d"),
+    "av1.mp4": Encode({"c": "libsvtav1", "preset": 12, "crf": 20}, "av1"),
     "prores.mov": Encode({"c": "prores_ks", "pix_fmt": "yuv422p10le"}, "prores", "yuv422p10le"),
     "mpeg2.ts": Encode({"c": "mpeg2video", "q": 2, "bf": 2}, "mpeg2video", start_s=Fraction(144, 100)),
     "mpeg4.avi": Encode({"c": "mpeg4", "q": 2, "bf": 2}, "mpeg4", start_s=None),

@@ -14,7 +14,6 @@ import pytest
 
 from qclip_ffmpeg.frame import Frame
 from qclip_ffmpeg.sampling import (
-    KEYFRAMES,
     LOW_MOTION,
     MotionBuffer,
     Policy,
@@ -229,7 +228,7 @@ class TestMixed:
 
 @pytest.mark.parametrize("policy", POLICIES)
 class TestEveryPolicy:
-    @pytest.mark.parametrize("segment_s", [Fraction(400), KEYFRAMES])
+    @pytest.mark.parametrize("segment_s", [Fraction(400), "keyframes"])
     @pytest.mark.parametrize("rising", [True, False], ids=["rising", "noise"])
     def test_memory_is_bounded_by_the_window_not_by_the_segment(
         self, policy: Policy, segment_s: Any, rising: bool
@@ -341,7 +340,7 @@ class TestKeyframeSegments:
     def cut_at(self, keyframes: Iterable[int], count: int = 200) -> list[tuple[Fraction, Fraction]]:
         chosen = set(keyframes)
         frames = [make_frame(i, keyframe=i in chosen) for i in range(count)]
-        return [(w.start_s, w.end_s) for w in cut(frames, KEYFRAMES)]
+        return [(w.start_s, w.end_s) for w in cut(frames, "keyframes")]
 
     def test_segments_go_from_key_frame_to_key_frame(self) -> None:
         assert self.cut_at([0, 50, 130]) == [(0, 2), (2, Fraction(130, 25)), (Fraction(130, 25), 8)]

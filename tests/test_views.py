@@ -14,8 +14,8 @@ from qclip_ffmpeg.views import (
     SIZE_PX,
     TILE_PX,
     TILES,
-    VIEWS,
     Display,
+    View,
     frame_views,
     hlg_to_nits,
     nits_to_pq,
@@ -29,12 +29,15 @@ from qclip_ffmpeg.views import (
 GRID = [TILE_PX * i for i in range(TILES)]
 EDGE_PX = 16
 
+VIEWS: tuple[View, ...] = ("whole", "mosaic")
+
 
 def make_info(width_px: int, height_px: int, aspect: Fraction = Fraction(1), rotation_deg: int = 0) -> VideoInfo:
     return VideoInfo(
         name="a.mp4",
         container="mp4",
         codec="h264",
+        decoder="h264",
         width_px=width_px,
         height_px=height_px,
         pixel_format="yuv420p",

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from qclip_ffmpeg.checkpoint import Card
-from qclip_ffmpeg.model import STATISTICS, ModelConfig, QClip, TowerConfig
+from qclip_ffmpeg.model import ModelConfig, QClip, TowerConfig
 
 TINY_TOWER_FILE = "tiny-tower.safetensors"
 TINY_TOWER = TowerConfig(
@@ -22,7 +22,7 @@ TINY_TOWER = TowerConfig(
     image_mean=(0.5, 0.4, 0.3),
     image_std=(0.25, 0.26, 0.27),
 )
-TINY = ModelConfig(tower=TINY_TOWER, views=("whole", "mosaic"), exit_blocks=(1, 2), statistics=STATISTICS)
+TINY = ModelConfig(tower=TINY_TOWER, views=("whole", "mosaic"), exit_blocks=(1, 2), statistics=("class", "mean", "std"))
 
 
 def random_qclip(config: ModelConfig = TINY, seed: int = 0) -> QClip:

@@ -12,7 +12,11 @@ from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, Size
 from qclip_ffmpeg.errors import QClipError, UsageError
 
 if TYPE_CHECKING:
+    from qclip_ffmpeg.inputs import InputOptions
+    from qclip_ffmpeg.probe import ProbeSettings
     from qclip_ffmpeg.track import QualityTrack
+
+MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
 
 EXAMPLES = """\b
 Examples:
@@ -33,7 +37,7 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
 @click.option("-i", "more_inputs", metavar="INPUT", multiple=True, help="An input, as ffmpeg takes it.")
 @click.option("--json", "to_stdout", is_flag=True, help="Print the track as JSON (several inputs: an array).")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the JSON to FILE.")
-@click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input.")
+@click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input, over an older one.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE of -o if it exists.")
 @click.option(
     "--segment",
@@ -165,29 +169,31 @@ def check_sources(sources: list[str], output: Path | None, overwrite: bool, side
     if output is not None:
         if any(s != STDIN and Path(s).exists() and output.exists() and output.samefile(s) for s in sources):
             raise UsageError(f"-o {output}: is one of the inputs; choose another name")
-        if output.exists() and not overwrite:
-            raise UsageError(f"-o {output}: exists; add -y to overwrite it")
-        if output.is_dir() or not output.parent.is_dir():
+        if str(output) == STDIN or output.is_dir() or not output.parent.is_dir():
             raise UsageError(f"-o {output}: is not a file in an existing folder; choose another place")
+        if output.is_file() and not overwrite:
+            raise UsageError(f"-o {output}: exists; add -y to overwrite it")
 
 
-def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityTrack"], int]:
-    """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
-    from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
-    from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.probe import INTERRUPTED, ProbeSettings, failed_track, probe
-    from qclip_ffmpeg.scorer import Scorer, cpu_count
+def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
+    """What the options say of how to measure."""
+    from qclip_ffmpeg.probe import ProbeSettings
     from qclip_ffmpeg.views import Display
 
-    threads = options["threads"] or cpu_count()
-    settings = ProbeSettings(
+    return ProbeSettings(
         segment_s=options["segment"],
         sampling=options["sampling"],
         frames_per_window=options["frames_per_window"],
         display=Display(*options["display"]),
         seed=options["seed"],
     )
-    input_options = InputOptions(
+
+
+def input_options(options: dict[str, Any], threads: int) -> "InputOptions":
+    """What the options say of the inputs."""
+    from qclip_ffmpeg.inputs import InputOptions
+
+    return InputOptions(
         format=options["format_"],
         size_px=options["size_px"],
         frame_rate=options["frame_rate"],
@@ -198,41 +204,52 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
         display_aspect_ratio=options["display_aspect_ratio"],
         start_s=options["start_s"],
         duration_s=options["duration_s"],
-        threads=threads,
+        threads=min(threads, MAX_DECODER_THREADS),
     )
-    scorer = Scorer(
-        load_model(DEFAULT_MODEL if options["model_name"] is None else options["model_name"]),
-        options["device"],
-        options["precision"],
-        threads,
-    )
+
+
+def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityTrack"], int]:
+    """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
+    from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
+    from qclip_ffmpeg.inputs import displayed_name
+    from qclip_ffmpeg.probe import INTERRUPTED, failed_track, probe
+    from qclip_ffmpeg.scorer import Scorer, cpu_count
+
+    threads = options["threads"] or cpu_count()
+    settings, of_input = probe_settings(options), input_options(options, threads)
+    model = load_model(DEFAULT_MODEL if options["model_name"] is None else options["model_name"])
+    scorer = Scorer(model, options["device"], options["precision"], threads)
     tracks: list[QualityTrack] = []
     code = 0
     with console.ProbeProgress(options["quiet"]) as progress:
         for source in sources:
-            progress.start(source)
+            progress.start(displayed_name(source))
             try:
                 track = probe(
                     source,
                     scorer=scorer,
                     settings=settings,
-                    options=input_options,
-                    on_segment=lambda m, s: progress.update(m.name, m.frame_count, s.end_s, m.expected_end_s),
+                    options=of_input,
+                    on_segment=lambda m, _: progress.update(m.name, m.frame_count, m.done_s, m.expected_s),
                     timing=options["timing"],
                 )
             except KeyboardInterrupt:
                 if not tracks:
                     raise
-                tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, input_options))
+                tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, of_input))
                 return tracks, console.EXIT_INTERRUPTED
             except QClipError as error:
                 if len(sources) == 1:
                     raise
                 console.fail("qclip-probe", str(error))
-                track = failed_track(source, error, scorer, settings, input_options)
                 code = code or error.exit_code
+                tracks.append(failed_track(source, error, scorer, settings, of_input))
+                continue
             tracks.append(track)
-            if not track.complete and track.segments:
+            if options["sidecar"]:
+                not_written = write_sidecar(source, track)
+                code = code or not_written
+            if not track.complete:
                 console.warn("qclip-probe", f"{track.source.name}: incomplete: {track.warnings[0]}")
                 code = code or console.EXIT_COULD_NOT_MEASURE
             if INTERRUPTED in track.warnings:
@@ -240,15 +257,26 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
     return tracks, code
 
 
-def write_results(sources: list[str], tracks: list["QualityTrack"], options: dict[str, Any]) -> None:
-    """Sidecars, the file of -o, standard output, and the table when none of them is standard output."""
+def write_sidecar(source: str, track: "QualityTrack") -> int:
+    """Write <input>.qclip.json beside the input, at once: what is measured must outlive a later failure.
+
+    Returns the exit code; a failure is said and the other inputs are still measured.
+    """
     from qclip_ffmpeg.emit.sidecar import sidecar_path, to_json, write_atomically
 
+    try:
+        write_atomically(sidecar_path(Path(source)), to_json(track))
+    except QClipError as error:
+        console.fail("qclip-probe", str(error))
+        return error.exit_code
+    return 0
+
+
+def write_results(sources: list[str], tracks: list["QualityTrack"], options: dict[str, Any]) -> None:
+    """The file of -o, standard output, and the table when the JSON does not go to standard output."""
+    from qclip_ffmpeg.emit.sidecar import to_json, write_atomically
+
     whole = to_json(tracks[0] if len(sources) == 1 else tracks)
-    if options["sidecar"]:
-        for source, track in zip(sources, tracks, strict=False):  # an interrupted run has fewer tracks
-            if track.segments:
-                write_atomically(sidecar_path(Path(source)), to_json(track))
     if options["output"]:
         write_atomically(options["output"], whole)
     if options["to_stdout"]:
@@ -256,7 +284,8 @@ def write_results(sources: list[str], tracks: list["QualityTrack"], options: dic
         sys.stdout.buffer.flush()
     elif not options["quiet"]:
         console.print_tracks(tracks)
-        for warning in dict.fromkeys(w for t in tracks if t.complete for w in t.warnings):
+        # The first warning of an incomplete track was already said as the reason.
+        for warning in dict.fromkeys(w for t in tracks for w in t.warnings[0 if t.complete else 1 :]):
             console.warn("note", warning)
 
 

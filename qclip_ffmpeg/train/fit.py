@@ -74,12 +74,12 @@ def untrained_model(recipe: Recipe) -> LoadedModel:
 
 
 def features_of(folder: Path, recipe: Recipe) -> tuple[list[LabelledEncode], NDArray[np.float32]]:
-    """Labels of a folder of encodes and the mean features of each, (encodes, D); kept in features.safetensors."""
+    """Labels of a folder of encodes and the mean features of each, (encodes, D); kept beside them for the next fit."""
     rows = read_labels(folder / "labels.csv")
-    said = msgspec.json.encode(
-        [recipe.model, recipe.fit.frames_per_encode, recipe.ladder.display, [r.file for r in rows]]
-    )
-    cache = folder / f"features-{hashlib.sha256(said).hexdigest()[:12]}.safetensors"
+    encodes = [(row.file, (folder / row.file).stat().st_size, (folder / row.file).stat().st_mtime_ns) for row in rows]
+    tower_sha256 = sha256_of_file(WEIGHTS_DIR / TOWER_FILE)
+    decided_by = [recipe.model, recipe.fit.frames_per_encode, recipe.ladder.display, tower_sha256, encodes]
+    cache = folder / f"features-{hashlib.sha256(msgspec.json.encode(decided_by)).hexdigest()[:12]}.safetensors"
     if not cache.exists():
         scorer = Scorer(untrained_model(recipe), "cpu")
         save_file(
@@ -90,9 +90,7 @@ def features_of(folder: Path, recipe: Recipe) -> tuple[list[LabelledEncode], NDA
 
 def window_of(path: Path, row: LabelledEncode, recipe: Recipe) -> WindowViews:
     """The frames of one encode that the head is fitted on, shown as they were labelled."""
-    width_px, height_px = recipe.ladder.display
-    filled = row.display_height_px > height_px / 2  # smaller sources were labelled at their own size
-    display = Display(width_px, height_px if filled else row.display_height_px)
+    display = Display(recipe.ladder.display[0], row.display_height_px)
     with open_video(str(path), InputOptions()) as video:
         window = next(windows(video, segment_s=WHOLE_S, frames_per_window=recipe.fit.frames_per_encode))
         return WindowViews(window, frame_views_of(window, video.info, display, recipe.model.views, seed=0))

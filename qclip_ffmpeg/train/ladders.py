@@ -9,6 +9,7 @@ display are labelled at their own size. Everything follows from the seed and the
 so a killed run goes on where it was.
 """
 
+import argparse
 import csv
 import hashlib
 import json
@@ -127,8 +128,6 @@ def read_labels(path: Path) -> list[LabelledEncode]:
 
 
 def main() -> None:
-    import argparse
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="training preset, for example presets/train/provisional.toml")
     parser.add_argument("sources", type=Path, help="folder of clips and stills")
