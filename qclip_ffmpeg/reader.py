@@ -181,9 +181,9 @@ class VideoReader:
             index += 1
         self._check_length(end_s, stop_s)
         if index == 0:
-            span = "between -ss and the end of -t" if stop_s is not None else "after -ss"
+            hint = "an earlier -ss" if stop_s is None else "an earlier -ss or a longer -t"
             why = f" ({self.damage})" if self.damage else ""
-            raise InputError(f"{spoken(self.info.name)}: has no frame {span}{why}; choose another span")
+            raise InputError(f"{spoken(self.info.name)}: has no frame in the span to measure{why}; choose {hint}")
 
     def _flags_of(self, picture: VideoFrame) -> set[str]:
         """What the decoder says of one picture, and whether packets were lost just before it."""

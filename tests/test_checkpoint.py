@@ -128,10 +128,10 @@ def test_a_folder_is_no_checkpoint(tmp_path: Path, tiny_weights: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> bytes:
+    def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr("qclip_ffmpeg.checkpoint.safe_open", denied)
     assert re.search(r"mine\.safetensors.*Permission denied", refusal(good))
 
 

@@ -393,3 +393,16 @@ class TestRules:
     )
     def test_transfer(self, tag: int, said: Any, transfer: str) -> None:
         assert transfer_of(tag, said) == transfer
+
+
+@pytest.mark.parametrize(("pixel_format", "size"), [("yuvj420p", (321, 181)), ("yuvj422p", (320, 180))])
+def test_limited_range_can_be_said_of_any_jpeg_layout(media: Media, pixel_format: str, size: tuple[int, int]) -> None:
+    options = {"c": "mjpeg", "pix_fmt": pixel_format, "strict": "unofficial"}
+    path = media(f"motion-{pixel_format}.mkv", 0.2, (320, 180), filters=f"scale={size[0]}:{size[1]}", **options)
+    with open_video(str(path), InputOptions(color_range="tv")) as video:
+        told = next(iter(video)).rgb()
+    with open_video(str(path)) as video:
+        tagged = next(iter(video)).rgb()
+    assert told.shape == tagged.shape == (3, size[1], size[0])
+    middle = (tagged > 140) & (tagged < 220)
+    assert (told[middle] > tagged[middle]).mean() > 0.9  # limited range is stretched away from middle gray

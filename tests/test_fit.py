@@ -311,13 +311,23 @@ def replaced(encode: LabelledEncode, **changes: str) -> LabelledEncode:
     return LabelledEncode(**(encode.__dict__ | changes))
 
 
-def test_features_are_made_once(labelled: Path) -> None:
+def test_features_are_made_once(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, features = features_of(labelled, RECIPE)
     assert [r.content for r in rows] == ["a", "b"]
     assert features.shape == (2, TINY.feature_dim)
     assert not np.array_equal(features[0], features[1])
-    (labelled / "a.mkv").unlink()  # no longer needed
-    assert np.array_equal(features_of(labelled, RECIPE)[1], features)
+    with monkeypatch.context() as patch:
+        patch.delattr("qclip_ffmpeg.train.fit.window_of")
+        assert np.array_equal(features_of(labelled, RECIPE)[1], features)
+
+
+def test_features_of_an_encode_made_anew_are_not_reused(labelled: Path) -> None:
+    _, before = features_of(labelled, RECIPE)
+    (labelled / "a.mkv").write_bytes((labelled / "b.mkv").read_bytes())
+    _, after = features_of(labelled, RECIPE)
+    assert np.array_equal(after[0], after[1])
+    assert np.array_equal(after[1], before[1])
+    assert not np.array_equal(after[0], before[0])
 
 
 def test_as_many_frames_of_an_encode_are_seen_as_the_recipe_says(labelled: Path) -> None:
@@ -329,7 +339,7 @@ def test_as_many_frames_of_an_encode_are_seen_as_the_recipe_says(labelled: Path)
 
 def test_features_of_another_recipe_are_not_reused(labelled: Path) -> None:
     _, small = features_of(labelled, RECIPE)
-    _, large = features_of(labelled, replace(RECIPE, ladder=replace(LADDER, display=(1280, 700))))
+    _, large = features_of(labelled, replace(RECIPE, fit=replace(FIT, frames_per_encode=1)))
     assert not np.array_equal(small, large)
 
 

@@ -354,3 +354,21 @@ class TestRefusals:
         versions = library_versions()
         assert {"av", "libavformat", "libavcodec", "libswscale"} <= set(versions)
         assert all(v.split(".")[0].isdigit() for v in versions.values())
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://me:secret@[::1]:80/a/b.mp4?key=secret#x", "http://[::1]:80/a/b.mp4"),
+        ("http://h:abc/x.mp4", "http://h:abc/x.mp4"),
+        ("http://h:99999/x.mp4", "http://h:99999/x.mp4"),
+        ("https://h/" + 5000 * "a", "https://h/" + 5000 * "a"),
+    ],
+)
+def test_odd_addresses_keep_their_name_and_lose_their_secrets(url: str, name: str) -> None:
+    assert displayed_name(url) == name
+
+
+def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(UsageError, match="not a URL"):
+        displayed_name("http://[::1/x")

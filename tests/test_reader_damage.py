@@ -256,3 +256,39 @@ class TestPipes:
         assert done.stdout.count("\n") == 1
         assert done.stdout.startswith("standard input: ")
         assert said in done.stdout
+
+
+class TestWhole:
+    """Healthy files that look short at first sight, and short ones that look healthy."""
+
+    @pytest.mark.parametrize("name", ["late.mkv", "late.mp4", "late.webm", "late.flv"])
+    def test_video_that_starts_late_is_whole(self, media: Media, encode: Media, name: str) -> None:
+        codec = {"c": "libvpx-vp9", "deadline": "realtime", "cpu-used": 8} if name.endswith("webm") else X264
+        early = media(f"early-{name}", 3, SIZE, **codec)
+        _, reader = read(encode(early, name, c="copy", output_ts_offset=5, avoid_negative_ts="disabled"))
+        assert reader.damage is None
+
+    def test_a_last_frame_that_stays_long_is_no_missing_end(self, media: Media) -> None:
+        path = media("long-last.mp4", 2, SIZE, filters="setpts='N/25/TB+if(eq(N,49),4/TB,0)'", fps_mode="vfr", **X264)
+        _, reader = read(path)
+        assert reader.damage is None
+
+    @pytest.mark.parametrize(("asked_s", "damaged"), [(1, False), (15, True)])
+    def test_a_cut_file_is_damaged_only_as_far_as_was_asked(
+        self, media: Media, tmp_path: Path, asked_s: int, damaged: bool
+    ) -> None:
+        path = cut(media("faststart-long.mp4", 20, SIZE, movflags="+faststart", **X264), tmp_path / "cut.mp4", 150_000)
+        frames, reader = read(path, duration_s=Fraction(asked_s))
+        assert (reader.damage is not None) == damaged
+        assert frames[-1].time_s < asked_s
+
+    def test_a_playlist_without_its_last_segment_is_damaged(self, media: Media) -> None:
+        playlist = media("gone.m3u8", 6, SIZE, **X264 | {"hls_time": 2, "hls_playlist_type": "vod", "g": 25})
+        assert read(playlist)[1].damage is None
+        max(playlist.parent.glob("gone*.ts")).unlink()
+        assert "missing at the end" in str(read(playlist)[1].damage)
+
+    def test_the_last_frame_ends_with_the_measured_span(self, media: Media) -> None:
+        path = media("slow.mkv", 4, SIZE, rate=Fraction(1, 2), **X264)
+        frames, _ = read(path, duration_s=Fraction(1))
+        assert [(f.time_s, f.duration_s) for f in frames] == [(0, 1)]
