@@ -137,6 +137,19 @@ def print_tracks(tracks: Sequence["QualityTrack"]) -> None:
     stderr.print(table)
 
 
+def print_notes(tracks: Sequence["QualityTrack"]) -> None:
+    """The warnings of the tracks; one that concerns them all is said once.
+
+    The first warning of an incomplete track is the reason, which was already said.
+    """
+    notes: dict[str, list[str]] = {}
+    for track in tracks:
+        for warning in track.warnings[0 if track.complete else 1 :]:
+            notes.setdefault(warning, []).append(track.source.name)
+    for warning, names in notes.items():
+        warn("note" if len(names) == len(tracks) else ", ".join(names), warning)
+
+
 def sparkline(scores: Sequence[float | None]) -> str:
     """One bar a segment on the scale 0 to 100; long tracks show the lowest score of each stretch."""
     share = max(1, -(-len(scores) // SPARKLINE_WIDTH))

@@ -284,9 +284,7 @@ def write_results(sources: list[str], tracks: list["QualityTrack"], options: dic
         sys.stdout.buffer.flush()
     elif not options["quiet"]:
         console.print_tracks(tracks)
-        # The first warning of an incomplete track was already said as the reason.
-        for warning in dict.fromkeys(w for t in tracks for w in t.warnings[0 if t.complete else 1 :]):
-            console.warn("note", warning)
+        console.print_notes(tracks)
 
 
 def main() -> None:
