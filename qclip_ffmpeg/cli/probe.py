@@ -34,7 +34,13 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
 
 @click.command(name="qclip-probe", epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
-@click.option("-i", "more_inputs", metavar="INPUT", multiple=True, help="An input, as ffmpeg takes it.")
+@click.option(
+    "-i",
+    "more_inputs",
+    metavar="INPUT",
+    multiple=True,
+    help="An input, as ffmpeg takes it; measured before the others.",
+)
 @click.option("--json", "to_stdout", is_flag=True, help="Print the track as JSON (several inputs: an array).")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the JSON to FILE.")
 @click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input, over an older one.")
