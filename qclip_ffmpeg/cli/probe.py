@@ -48,6 +48,7 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
 @click.option(
     "--segment",
     type=SegmentParam(),
+    metavar="TIME|keyframes",
     default="4s",
     show_default=True,
     help="Length of a segment; keyframes: from key frame to key frame, at least 1 s.",
@@ -75,6 +76,7 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
 @click.option(
     "--display",
     type=DisplayParam(),
+    metavar="1080|native|WxH",
     default="1080",
     show_default=True,
     help="Screen the scores are defined at: the picture is fitted into it.",
@@ -88,7 +90,9 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     metavar="FMT",
     help="Input format; rawvideo needs -s, and -r and -pix_fmt where they are not 25 and yuv420p.",
 )
-@click.option("-s", "-video_size", "--video-size", "size_px", type=SizeParam(), help="Frame size of rawvideo.")
+@click.option(
+    "-s", "-video_size", "--video-size", "size_px", type=SizeParam(), metavar="WxH", help="Frame size of rawvideo."
+)
 @click.option(
     "-r",
     "-framerate",
