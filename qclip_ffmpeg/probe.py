@@ -110,7 +110,7 @@ class Measurement:
         segments = list(self.segments)
         if damage and segments:
             last = segments[-1]
-            segments[-1] = replace_flags(last, sorted({*last.flags, "truncated"}))
+            segments[-1] = msgspec.structs.replace(last, flags=sorted({*last.flags, "truncated"}))
         return QualityTrack(
             schema="qclip-track",
             schema_version=SCHEMA_VERSION,
@@ -143,7 +143,7 @@ class Measurement:
             display=str(settings.display),
             display_height_px=shown[1] if shown else None,
             start_s=round(float(options.start_s), TIME_DECIMALS),
-            duration_s=None if options.duration_s is None else round(float(options.duration_s), TIME_DECIMALS),
+            duration_s=rounded(options.duration_s),
             precision=self.scorer.precision,
             device=self.scorer.device.type,
         )
@@ -256,10 +256,6 @@ def run_ahead(items: Generator[T, None, None], depth: int) -> Generator[T, None,
     finally:
         stopped.set()
         thread.join(timeout=1)
-
-
-def replace_flags(segment: SegmentScore, flags: list[str]) -> SegmentScore:
-    return msgspec.structs.replace(segment, flags=flags)
 
 
 def library_versions() -> dict[str, str]:

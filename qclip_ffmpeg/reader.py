@@ -63,8 +63,6 @@ def open_video(source: str, options: InputOptions | None = None) -> "VideoReader
     )
     try:
         return VideoReader(open_container, name, options, can_reopen=can_be_opened_again(source))
-    except QClipError:
-        raise
     except (av.FFmpegError, OSError) as error:
         raise explain_open_error(error, source, options) from None
 
@@ -302,7 +300,7 @@ class VideoReader:
             self.warnings.append("-r was not used: the stream has time stamps")
         if int(first.colorspace) in MATRICES_NOT_CONVERTED and info.color_matrix != "rgb":
             self.warnings.append(f"the stream's colour matrix is not supported; {info.color_matrix} was assumed")
-        if (others := len(self._container.streams.video) - 1) > 0:
+        if (others := len(moving_streams(self._container)) - 1) > 0:
             size = f"{info.width_px}x{info.height_px}"
             self.warnings.append(
                 f"stream {self._stream.index} ({size}) was measured; {others} other video streams were not"
@@ -311,17 +309,21 @@ class VideoReader:
             self.warnings.append(f"rotation by {first.rotation} degrees was not applied")
 
 
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams, cover art left out."""
+    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+
+
 def pick_stream(container: InputContainer, name: str) -> VideoStream:
     """FFmpeg's best video stream, cover art left out."""
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    streams = moving_streams(container)
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
         raise InputError(f"{spoken(name)}: has no video stream (found {kinds}); give a file with video in it")
-    if streams[0].codec_context.codec.name in TEXT_CODECS:
-        raise InputError(f"{spoken(name)}: is text or data, not a video; check it with `ffmpeg -i`")
     best = container.streams.best("video")
-    chosen = best if best in streams else streams[0]
-    assert isinstance(chosen, VideoStream)
+    chosen = next((s for s in streams if s is best), streams[0])
+    if chosen.codec_context.codec.name in TEXT_CODECS:
+        raise InputError(f"{spoken(name)}: is text or data, not a video; check it with `ffmpeg -i`")
     return chosen
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_model import head_tensors, random_qclip, tiny_card, write_tower
@@ -99,3 +100,9 @@ def standard_input(source: Path | list[str] | None) -> Iterator[None]:
             os.dup2(before, 0)
             os.close(before)
             writer.kill()
+
+
+@pytest.fixture
+def qclip(qclip_probe: Callable[..., Any], tiny_weights: Path) -> Callable[..., Any]:
+    """The command on the tiny model."""
+    return qclip_probe

@@ -26,12 +26,6 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture
-def qclip(qclip_probe: Command, tiny_weights: Path) -> Command:
-    """The command on the tiny model."""
-    return qclip_probe
-
-
-@pytest.fixture
 def clip(media: Callable[..., Path], tmp_path: Path) -> Path:
     """A good video in a folder of its own."""
     path = tmp_path / "clip.mp4"

@@ -18,12 +18,6 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture
-def qclip(qclip_probe: Command, tiny_weights: Path) -> Command:
-    """The command on the tiny model."""
-    return qclip_probe
-
-
-@pytest.fixture
 def folder(tmp_path: Path, media: Callable[..., Path], tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, full of things that cannot be measured."""
     here = tmp_path
@@ -107,6 +101,7 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
     "not a display": ("clip.mp4 --display 4k", 2, ["--display", "4k"]),
     "no frames": ("clip.mp4 --frames 0", 2, ["--frames", "0"]),
     "refused connection": ("http://127.0.0.1:9/a.mp4", 1, ["127.0.0.1:9/a.mp4", "check"]),
+    "no address": ("clip.mp4 'http://[::1/a.mp4'", 2, ["not a URL", "check"]),
     "unknown protocol": ("gopher9://127.0.0.1/a.mp4", 2, ["gopher9://127.0.0.1/a.mp4", "relay"]),
 }
 

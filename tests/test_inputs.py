@@ -253,6 +253,8 @@ class TestStreams:
         path = with_cover(clip, cover, tmp_path / f"covered.{container}", **{"disposition:v:1": "attached_pic"})
         frames, reader = read(path)
         assert (len(frames), reader.info.codec, reader.info.width_px) == (50, "h264", SIZE[0])
+        # A cover is no other video that went unmeasured; ffmpeg writes it to Matroska as a plain second video stream.
+        assert len(reader.warnings) == (0 if container == "mp4" else 1)
 
     def test_video_beside_audio_is_read_whole(self, clip: Path, sound: Path, tmp_path: Path) -> None:
         path = tmp_path / "both.mkv"

@@ -166,18 +166,17 @@ def command(inputs: tuple[str, ...], more_inputs: tuple[str, ...], **options: An
 
 def check_sources(sources: list[str], output: Path | None, overwrite: bool, sidecar: bool) -> None:
     """Refuse what cannot end well before any time is spent."""
-    from qclip_ffmpeg.inputs import STDIN, displayed_name, is_url
+    from qclip_ffmpeg.inputs import STDIN, displayed_name, exists, is_url
 
     if not sources:
         raise UsageError("no input; name a file, a URL, or - for standard input (see qclip-probe --help)")
     if sources.count(STDIN) > 1:
         raise UsageError("- is given twice; standard input can be read once")
-    if sidecar and (lone := [s for s in sources if s == STDIN or is_url(s)]):
-        raise UsageError(
-            f"--sidecar: {displayed_name(lone[0])} is not a file to put a sidecar beside; write to a file with -o"
-        )
+    names = [displayed_name(s) for s in sources]  # refuses what is no address
+    if sidecar and (lone := [n for s, n in zip(sources, names, strict=True) if s == STDIN or is_url(s)]):
+        raise UsageError(f"--sidecar: {lone[0]} is not a file to put a sidecar beside; write to a file with -o")
     if output is not None:
-        if any(s != STDIN and Path(s).exists() and output.exists() and output.samefile(s) for s in sources):
+        if output.exists() and any(s != STDIN and exists(Path(s)) and output.samefile(s) for s in sources):
             raise UsageError(f"-o {output}: is one of the inputs; choose another name")
         if str(output) == STDIN or output.is_dir() or not output.parent.is_dir():
             raise UsageError(f"-o {output}: is not a file in an existing folder; choose another place")

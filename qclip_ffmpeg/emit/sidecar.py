@@ -62,17 +62,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UsageError: the folder is missing or cannot be written to, or the disk is full.
     """
-    if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: a rename would replace it
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
-        return
-    path = path.resolve()  # a link stays a link: what it points to is replaced
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: a rename would replace it
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)  # a link stays a link: what it points to is replaced
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a temporary file beside `path` and rename it; it is removed if anything goes wrong."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -82,9 +83,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

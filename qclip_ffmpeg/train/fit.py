@@ -48,28 +48,30 @@ TOWER = TowerConfig(  # all that the file holds
 )
 
 
-def untrained_model(recipe: Recipe) -> LoadedModel:
-    """The bundled tower, up to the last block that is read, with an empty head."""
-    tower_path = WEIGHTS_DIR / TOWER_FILE
-    tower = msgspec.structs.replace(TOWER, blocks=max(recipe.model.exit_blocks))
-    config = ModelConfig(
-        tower=tower,
-        views=recipe.model.views,
-        exit_blocks=recipe.model.exit_blocks,
-        statistics=recipe.model.statistics,
-    )
-    qclip = QClip(config)
-    qclip.tower.load_state_dict(read_tower(tower_path, tower.blocks))
-    card = Card(
+def untrained_card(recipe: Recipe) -> Card:
+    """The card of the bundled tower, up to the last block that is read, with an empty head."""
+    return Card(
         id="untrained",
         status="untrained",
         description="",
-        config=config,
+        config=ModelConfig(
+            tower=msgspec.structs.replace(TOWER, blocks=max(recipe.model.exit_blocks)),
+            views=recipe.model.views,
+            exit_blocks=recipe.model.exit_blocks,
+            statistics=recipe.model.statistics,
+        ),
         tower_file=TOWER_FILE,
-        tower_sha256=sha256_of_file(tower_path),
+        tower_sha256=sha256_of_file(WEIGHTS_DIR / TOWER_FILE),
         display=str(Display(*recipe.ladder.display)),
         frames_per_window=recipe.model.frames_per_window,
     )
+
+
+def untrained_model(recipe: Recipe) -> LoadedModel:
+    """The model of `untrained_card`."""
+    card = untrained_card(recipe)
+    qclip = QClip(card.config)
+    qclip.tower.load_state_dict(read_tower(WEIGHTS_DIR / TOWER_FILE, card.config.tower.blocks))
     return LoadedModel(qclip.eval().requires_grad_(False), card, "")
 
 
@@ -77,7 +79,7 @@ def features_of(folder: Path, recipe: Recipe) -> tuple[list[LabelledEncode], NDA
     """Labels of a folder of encodes and the mean features of each, (encodes, D); kept beside them for the next fit."""
     rows = read_labels(folder / "labels.csv")
     encodes = [(row.file, (folder / row.file).stat().st_size, (folder / row.file).stat().st_mtime_ns) for row in rows]
-    tower_sha256 = sha256_of_file(WEIGHTS_DIR / TOWER_FILE)
+    tower_sha256 = untrained_card(recipe).tower_sha256
     decided_by = [recipe.model, recipe.fit.frames_per_encode, recipe.ladder.display, tower_sha256, encodes]
     cache = folder / f"features-{hashlib.sha256(msgspec.json.encode(decided_by)).hexdigest()[:12]}.safetensors"
     if not cache.exists():
@@ -212,7 +214,7 @@ def main() -> None:
         other_rows, other_features = features_of(folder, recipe)
         print(figures(f"never fitted: {folder.name}", predict(head, other_features), other_rows))
     card = msgspec.structs.replace(
-        untrained_model(recipe).card,
+        untrained_card(recipe),
         id=options.out.stem,
         status="provisional",
         description=f"Five level vectors fitted on VMAF v0.6.1 of {len(rows)} encodes of "
