@@ -306,8 +306,9 @@ def test_decoding_does_not_run_away_from_scoring(
 
 
 INTERRUPTIBLE = """
-import sys
+import signal, sys
 from qclip_ffmpeg.cli import console, probe
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it ignored
 update = console.ProbeProgress.update
 def announced(self, *arguments):
     update(self, *arguments)
@@ -321,20 +322,28 @@ probe.main()
 def test_ctrl_c_keeps_what_was_measured() -> None:
     """An endless live input, stopped after its first segment: valid JSON, complete false, exit 130."""
     endless = ["-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10", "-c:v", "rawvideo", "-f", "nut", "-"]
-    with (
-        subprocess.Popen([bundled_executable(), "-v", "error", *endless], stdout=subprocess.PIPE) as ffmpeg,
-        subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTIBLE, "-", "--json", "--segment", "0.5", "--frames", "1"],
-            stdin=ffmpeg.stdout,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as probing,
-    ):
-        assert probing.stderr is not None
+    ffmpeg = subprocess.Popen([bundled_executable(), "-v", "error", *endless], stdout=subprocess.PIPE)
+    probing = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, "-", "--json", "--segment", "0.5", "--frames", "1"],
+        stdin=ffmpeg.stdout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert ffmpeg.stdout is not None
+    assert probing.stderr is not None
+    ffmpeg.stdout.close()  # the probe alone holds it, so that ffmpeg ends with the probe
+    impatience = threading.Timer(120, probing.kill)
+    impatience.start()
+    try:
         assert probing.stderr.readline() == b"scored\n"
         probing.send_signal(signal.SIGINT)
-        stdout, stderr = probing.communicate(timeout=30)
+        stdout, stderr = probing.communicate()
+    finally:
+        impatience.cancel()
+        probing.kill()
         ffmpeg.kill()
+        probing.communicate()
+        ffmpeg.wait()
     assert probing.returncode == 130
     assert b"Traceback" not in stderr
     track = json.loads(stdout)
