@@ -1,11 +1,12 @@
-"""A model on disk: trained tensors and their configuration in one safetensors file, the frozen tower in another.
+"""A model on disk: trained tensors and their configuration in one safetensors file, the frozen backbone in another.
 
-A checkpoint is a `.safetensors` file whose metadata key "qclip" holds a `Card` as JSON. The tower is named in the card
-by file and sha256 and is never part of the checkpoint. Everything is checked: keys, shapes, types, finite values, the
-tower's hash. Nothing is ever unpickled.
+A checkpoint is a `.safetensors` file whose metadata key "qclip" holds a `Card` as JSON. The backbone is named in the
+card by file and sha256 and is never part of the checkpoint; it lies beside the checkpoint or comes with the package.
+Everything is checked: keys, shapes, types, finite values, the backbone's hash. Nothing is ever unpickled.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,17 +15,19 @@ import msgspec
 import torch
 from msgspec import Struct
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
+from qclip_ffmpeg.backbone import BackboneConfig, OpenClipConfig, TowerConfig
 from qclip_ffmpeg.errors import ModelError, UsageError
-from qclip_ffmpeg.model import LEVELS, ModelConfig, QClip
+from qclip_ffmpeg.files import replacing, write_atomically
+from qclip_ffmpeg.model import LEVELS, ModelConfig, QClip, Statistics
 from qclip_ffmpeg.track import ModelStatus
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 CARD_KEY = "qclip"
-LARGEST_TOWER = 8192  # width and image_px; 64 times the blocks
+LARGEST_CONTEXT_TOKENS = 64
 DEFAULT_MODEL = "qclip-vitb16-provisional"
 
 
@@ -32,18 +35,23 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a checkpoint says of itself."""
 
     format: Literal["qclip-model"] = "qclip-model"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     id: str
     status: ModelStatus
     description: str
     config: ModelConfig
-    tower_file: str
-    """File in the weights folder that holds the frozen tower."""
-    tower_sha256: str
+    backbone_file: str
+    """File that holds the frozen backbone, in the checkpoint's folder or the package's weights folder."""
+    backbone_sha256: str
+    """Of that file."""
     display: str
     """Display the model was trained at, "WIDTHxHEIGHT"."""
     frames_per_window: int
     """Default T."""
+    score_map: tuple[float, float] = (1.0, 0.0)
+    """(slope, offset): the score that is reported is slope * the model's raw score + offset."""
+    score_range: tuple[float, float] = (0.0, 100.0)
+    """What a score can be; scores outside are clipped to it."""
     calibration: str | None = None
 
 
@@ -72,29 +80,93 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
     path = find_model(name_or_path)
     card, trained = read_checkpoint(path)
     check_card(path.name, card)
-    tower_path = WEIGHTS_DIR / card.tower_file
-    if Path(card.tower_file).name != card.tower_file or not tower_path.is_file():
-        raise ModelError(
-            f"{path.name}: needs the image tower {card.tower_file}, which is not installed; reinstall qclip-ffmpeg"
-        )
-    if sha256_of_file(tower_path) != card.tower_sha256:
-        raise ModelError(f"{tower_path.name}: is not the image tower that {path.name} was trained on (sha256 differs)")
-    with torch.device("meta"):
-        qclip = QClip(card.config)
-    if foreign := [name for name in trained if name.startswith("tower.")]:
-        raise ModelError(f"{path.name}: has a tensor {foreign[0]}; the tower is a file of its own")
-    tensors = {f"tower.{k}": v for k, v in read_tower(tower_path, card.config.tower.blocks).items()} | trained
+    backbone_path = find_backbone(path, card)
+    qclip = build(path.name, card.config)
+    if foreign := [name for name in trained if name.startswith(("tower.", "text."))]:
+        raise ModelError(f"{path.name}: has a tensor {foreign[0]}; the backbone is a file of its own")
+    tensors = {f"tower.{k}": v for k, v in read_backbone(backbone_path, card.config.backbone).items()} | trained
     check_tensors(path.name, qclip.state_dict(), tensors)
-    if tuple(tensors["head.level_scores"].tolist()) != card.config.level_scores:
+    if "head.level_scores" in tensors and tuple(tensors["head.level_scores"].tolist()) != card.config.level_scores:
         raise ModelError(f"{path.name}: its tensor head.level_scores differs from its card")
+    if isinstance(card.config.backbone, OpenClipConfig):  # it computes tables (positions, masks) that are in no file
+        qclip = build(path.name, card.config, device="cpu")
     qclip.load_state_dict(tensors, strict=True, assign=True)
     return LoadedModel(qclip.eval().requires_grad_(False), card, sha256_of_file(path))
 
 
-def save_checkpoint(path: Path, card: Card, head: dict[str, Tensor]) -> None:
-    """Write a checkpoint: `head` holds the tensors of QClip apart from its tower, float32."""
-    tensors = {name: tensor.detach().float().contiguous() for name, tensor in head.items()}
-    path.write_bytes(save(tensors, metadata={CARD_KEY: msgspec.json.encode(card).decode()}))
+def build(name: str, config: ModelConfig, with_text: bool = False, device: Literal["meta", "cpu"] = "meta") -> QClip:
+    """A model without weights, of a configuration that may come from a stranger.
+
+    On "meta" it has shapes only: sizes that somebody made up take no memory.
+
+    Raises:
+        ModelError: its parts do not fit each other.
+    """
+    try:
+        with torch.device(device):
+            return QClip(config, with_text)
+    except (UsageError, ModelError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"{name}: its configuration cannot be built: {reason}") from None
+
+
+def find_backbone(checkpoint: Path, card: Card) -> Path:
+    """The file that holds the backbone of a checkpoint.
+
+    Raises:
+        ModelError: it is not there, or it is another one.
+    """
+    name = card.backbone_file
+    places = [folder / name for folder in (checkpoint.parent, WEIGHTS_DIR)]
+    found = next((place for place in places if Path(name).name == name and place.is_file()), None)
+    if found is None:
+        backbone = card.config.backbone
+        pretrained = backbone.pretrained if isinstance(backbone, OpenClipConfig) else None
+        raise ModelError(
+            f"{checkpoint.name}: needs the backbone {name}, which is neither beside it nor installed; "
+            + (
+                f"make it with: qclip-model backbone {backbone.architecture} --pretrained {pretrained} -o {name}"
+                if pretrained
+                else "put it there, or reinstall qclip-ffmpeg"
+            )
+        )
+    if sha256_of_file(found) != card.backbone_sha256:
+        raise ModelError(f"{found.name}: is not the backbone that {checkpoint.name} was trained on (sha256 differs)")
+    return found
+
+
+def save_checkpoint(path: Path, card: Card, trained: dict[str, Tensor]) -> None:
+    """Write a checkpoint: `trained` holds the tensors of QClip apart from its towers (`QClip.trained_names`)."""
+    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in trained.items()}
+    write_atomically(path, save(tensors, metadata={CARD_KEY: msgspec.json.encode(card).decode()}))
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as they are; the file appears whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        with replacing(path.absolute()) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{path}: cannot be written ({error}); choose another place") from None
+
+
+def save_backbone(path: Path, config: OpenClipConfig) -> str:
+    """Fetch the weights of both towers from where open_clip has them, write them, and return the file's sha256.
+
+    Raises:
+        UsageError: the file cannot be written, or is not named like one of ours.
+        ModelError: the weights cannot be had.
+    """
+    from qclip_ffmpeg.backbone_open_clip import backbone_weights
+
+    if path.suffix != SUFFIX:
+        raise UsageError(f"{path}: give a name that ends with {SUFFIX}")
+    write_tensors(path, backbone_weights(config))
+    return sha256_of_file(path)
 
 
 def find_model(name_or_path: str) -> Path:
@@ -131,36 +203,48 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
 
 def check_card(name: str, card: Card) -> None:
     """Raises ModelError where a configuration cannot be run, whatever its tensors."""
-    config, tower = card.config, card.config.tower
+    config, backbone, readout = card.config, card.config.backbone, card.config.readout
+    exits = readout.exit_blocks if isinstance(readout, Statistics) else (1,)
+    statistics = readout.statistics if isinstance(readout, Statistics) else ("class",)
+    low, high = card.score_range
     for fits, said in (
-        (max(tower.width, tower.image_px, tower.blocks * 64) <= LARGEST_TOWER, "a tower larger than any"),
-        (max(map(len, (config.exit_blocks, config.views, config.statistics))) <= 64, "endless lists"),
-        (min(tower.width, tower.heads, tower.patch_px, tower.blocks) >= 1, "sizes below 1"),
-        (tower.heads >= 1 and tower.width % tower.heads == 0, "a width that is no multiple of heads"),
-        (all(s > 0 for s in tower.image_std), "an image_std that is not positive"),
-        (config.exit_blocks and all(1 <= b <= tower.blocks for b in config.exit_blocks), "exit_blocks not built"),
-        (config.views and config.statistics, "no views or no statistics"),
+        (
+            not isinstance(backbone, TowerConfig) or backbone.width % backbone.heads == 0,
+            "a width that is no multiple of heads",
+        ),
+        (not isinstance(backbone, TowerConfig) or 2 * backbone.patch_px <= backbone.image_px, "too few patches"),
+        (all(s > 0 for s in backbone.image_std), "an image_std that is not positive"),
+        (max(map(len, (exits, config.views, statistics))) <= 64, "endless lists"),
+        (exits and all(n >= 1 for n in exits), "exit_blocks not built"),
+        (sorted(set(exits)) == list(exits), "exit_blocks out of order"),
+        (not isinstance(backbone, TowerConfig) or max(exits, default=1) <= backbone.blocks, "exit_blocks not built"),
+        (config.views and statistics, "no views or no statistics"),
         (
             len(config.level_scores) == len(LEVELS) and all(0 <= s <= 100 for s in config.level_scores),
             "wrong level_scores",
         ),
+        (0 <= config.context_tokens <= LARGEST_CONTEXT_TOKENS, "context_tokens out of 0..64"),
         (1 <= card.frames_per_window <= 64, "frames_per_window out of 1..64"),
+        (math.isfinite(low) and math.isfinite(high) and low < high, "an empty score_range"),
+        (all(map(math.isfinite, card.score_map)) and card.score_map[0] > 0, "a score_map that does not rise"),
     ):
         if not fits:
             raise ModelError(f"{name}: its model card makes no sense ({said})")
 
 
-def read_tower(path: Path, blocks: int) -> dict[str, Tensor]:
-    """Tensors of the first `blocks` blocks of a tower file in float32.
+def read_backbone(path: Path, config: BackboneConfig, tower: Literal["image", "text"] = "image") -> dict[str, Tensor]:
+    """Tensors of one tower of a backbone file in float32, of a `TowerConfig` those of its blocks only.
 
     `NAME.int8` with `NAME.scale` is a matrix in 8 bits with one scale an output row.
+
+    Raises:
+        ModelError: it is not such a file.
     """
     tensors = {}
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():
-                parts = key.split(".")
-                if parts[0] == "transformer" and int(parts[2]) >= blocks:
+                if not is_wanted(key, config, tower):
                     continue
                 if key.endswith(".int8"):
                     name = key.removesuffix(".int8")
@@ -168,8 +252,16 @@ def read_tower(path: Path, blocks: int) -> dict[str, Tensor]:
                 elif not key.endswith(".scale"):
                     tensors[key] = file.get_tensor(key).float()
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path.name}: is not an image tower, or is damaged ({error})") from None
+        raise ModelError(f"{path.name}: is not a backbone, or is damaged ({error})") from None
     return tensors
+
+
+def is_wanted(key: str, config: BackboneConfig, tower: Literal["image", "text"]) -> bool:
+    """Whether a backbone's tensor belongs to a tower that is built."""
+    parts = key.split(".")
+    if isinstance(config, TowerConfig):
+        return parts[0] != "transformer" or int(parts[2]) < config.blocks
+    return parts[0] == ("visual" if tower == "image" else "text")
 
 
 def check_tensors(name: str, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:

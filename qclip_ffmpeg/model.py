@@ -1,173 +1,405 @@
 """Q-CLIP, the whole model, read top to bottom.
 
-A frozen CLIP image tower looks at each view of a frame; quality lives in the middle of the tower, so it is left early.
-The statistics of the tokens are set against five learned vectors, one a quality level; the similarities become level
-probabilities, and their expectation is the score. After Mi et al., "Q-CLIP: Unleashing the Power of Vision-Language
-Models for Video Quality Assessment through Unified Cross-Modal Adaptation", arXiv 2508.06092. With an image tower
-alone there is no text tower to encode the five prompts: the level vectors are learned in the image features' space.
+Mi et al., "Q-CLIP: Unleashing the Power of Vision-Language Models for Video Quality Assessment through Unified
+Cross-Modal Adaptation", arXiv 2508.06092. Frames go through a frozen image tower (`backbone`) with small adapters in
+its last blocks (`adapters`); their features are fused over time (`fusion`) and set against five quality levels: the
+text features of five prompts, or, where there is no text tower, five learned vectors. Quality lives in the middle of a
+tower, so it may be left early and read by statistics of its tokens in place of its joint space.
 
-Shapes: B windows, T frames, V views, N = 1 + patches tokens, W width of the tower, D features.
+Shapes: B clips, T frames, F = B * T, V views, N tokens, W width, P pooled width, J joint space, D features of a frame.
 """
 
 from typing import Literal
 
-import msgspec
 import torch
 import torch.nn.functional as F
+from msgspec import Struct
 from torch import Tensor, nn
+
+from qclip_ffmpeg.adapters import (
+    AdapterConfig,
+    FeatureAdapter,
+    ProjectionAdapter,
+    PromptTokens,
+    SharedAdapter,
+    SharedAdapters,
+    VisualPrompts,
+)
+from qclip_ffmpeg.backbone import BackboneConfig, TextTower, Tower, image_tower, text_sizes, text_tower
+from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.fusion import Fusion, fusion_of
+from qclip_ffmpeg.views import View
 
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
 LEVEL_SCORES = (0.0, 25.0, 50.0, 75.0, 100.0)
+PROMPT = "a video of {level} quality"
+CONTEXT_WORD = "X"  # stands where a learned context token goes
+SIMILARITY_TEMPERATURE = 0.01  # CLIP's; turns similarities into level probabilities, not into the score
+
+Levels = Literal["prompts", "zero-shot", "vectors", "linear"]
+"""What features are set against: five "prompts" with learned context and score vector; the same with nothing learned
+("zero-shot", after CLIP-IQA, Wang et al., arXiv 2207.12396); five learned "vectors"; nothing, a "linear" probe."""
+Frozen = dict[str, Tensor]
+"""What the frozen blocks make of frames. "early": (F, V, k), statistics of exits before anything trained; "tokens":
+(F, V, N, W), input of the first trained thing; "pooled": (F, V, P), where nothing in the tower is trained."""
 
 
-class TowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Architecture of a CLIP image tower, as open_clip names it."""
+class Statistics(Struct, frozen=True, forbid_unknown_fields=True, tag="statistics", tag_field="kind"):
+    """Features are statistics of the tokens after some blocks."""
 
-    architecture: str
-    """open_clip's name, for example "ViT-B-16-quickgelu"."""
-    width: int
-    heads: int
-    patch_px: int
-    image_px: int
-    blocks: int
-    """Blocks that are built: the tower is left after the last one that is read."""
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-
-
-class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a Q-CLIP model is, apart from its tensors."""
-
-    tower: TowerConfig
-    views: tuple[Literal["whole", "mosaic"], ...]
-    """What each frame is looked at through (see `views`)."""
     exit_blocks: tuple[int, ...]
-    """Tokens are read after these blocks, counted from 1."""
+    """Tokens are read after these blocks, counted from 1, ascending; the last is the last block that runs."""
     statistics: tuple[Literal["class", "mean", "std"], ...]
     """Of the tokens: "class" (the class token), "mean" and "std" (over the patch tokens)."""
-    level_scores: tuple[float, ...] = LEVEL_SCORES
-    """Score of each of LEVELS."""
 
-    @property
-    def feature_dim(self) -> int:
-        """D: features of one frame."""
-        return len(self.views) * len(self.exit_blocks) * len(self.statistics) * self.tower.width
+
+class Joint(Struct, frozen=True, forbid_unknown_fields=True, tag="joint", tag_field="kind"):
+    """Features are those of the joint space of image and text, after the last block."""
+
+
+class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a Q-CLIP model is, apart from its tensors."""
+
+    backbone: BackboneConfig
+    views: tuple[View, ...]
+    """What each frame is looked at through (see `views`)."""
+    readout: Statistics | Joint
+    adapters: AdapterConfig | None = None
+    fusion: Fusion = "mean"
+    levels: Levels = "vectors"
+    context_tokens: int = 3
+    """Learned tokens in front of each prompt."""
+    level_scores: tuple[float, ...] = LEVEL_SCORES
+    """Score of each of LEVELS, of "vectors"."""
 
 
 class QClip(nn.Module):
-    """Frames in, level probabilities out."""
+    """Frames in, level probabilities and a score out.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Args:
+        config: the model. Tensors are not initialised from weights; see `checkpoint`.
+        with_text: build the text tower, which only training needs: a checkpoint keeps the prompts' text features.
+
+    Raises:
+        UsageError: the parts of the configuration do not fit each other.
+        ModelError: the backbone cannot be built or taken apart.
+    """
+
+    def __init__(self, config: ModelConfig, with_text: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.tower = ImageTower(config.tower)
-        self.head = LevelHead(config.feature_dim, config.level_scores)
+        self.tower = image_tower(config.backbone)
+        check_parts(config, self.tower)
+        self.exits = config.readout.exit_blocks if isinstance(config.readout, Statistics) else ()
+        self.last_block = max(self.exits) if self.exits else self.tower.blocks
+        self.feature_dim = len(config.views) * self._view_dim()
+        text_widths, text_pooled_dim = text_sizes(config.backbone) if reads_text(config) else ((), None)
+        self.text: TextTower | None = text_tower(config.backbone) if with_text and text_widths else None
+        image_widths = self.tower.widths[: self.last_block]
+        self.adapters: SharedAdapters | FeatureAdapter | PromptTokens | None = None
+        self.frozen_blocks = self.last_block
+        if isinstance(config.adapters, SharedAdapter):
+            joint = None
+            if isinstance(config.readout, Joint) and self.tower.pooled_dim and self.tower.joint_dim:
+                joint = (self.tower.pooled_dim, text_pooled_dim, self.tower.joint_dim)
+            self.adapters = SharedAdapters(config.adapters, image_widths, text_widths, joint)
+            self.frozen_blocks = config.adapters.first_block
+        elif isinstance(config.adapters, VisualPrompts):
+            self.adapters = PromptTokens(config.adapters, image_widths, self.tower.prefix_tokens)
+            self.frozen_blocks = config.adapters.first_block - 1
+        elif isinstance(config.adapters, ProjectionAdapter):
+            self.adapters = FeatureAdapter(config.adapters, self.feature_dim)
+        self.fusion = fusion_of(config.fusion, self.feature_dim)
+        self.head = head_of(config, self.feature_dim)
+        self.context = nn.Parameter(torch.zeros(config.context_tokens, text_widths[0])) if text_widths else None
+
+    def train(self, mode: bool = True) -> "QClip":
+        """As of any module, but the frozen towers stay as they score: batch statistics do not change, nothing drops."""
+        super().train(mode)
+        for tower in (self.tower, self.text):
+            if tower is not None:
+                tower.eval()
+        return self
+
+    def _view_dim(self) -> int:
+        """Features of one view."""
+        if isinstance(self.config.readout, Joint):
+            return self.tower.joint_dim or 0
+        return sum(self.tower.widths[n - 1] for n in self.exits) * len(self.config.readout.statistics)
+
+    def frozen(self, views: Tensor) -> Frozen:
+        """What the frozen blocks make of frames: (F, V, 3, S, S) R'G'B' in 0..1. Never changes in training."""
+        backbone = self.config.backbone
+        mean = views.new_tensor(backbone.image_mean).view(3, 1, 1)
+        std = views.new_tensor(backbone.image_std).view(3, 1, 1)
+        shape = views.shape[:2]
+        x = self.tower.embed((views.flatten(0, 1) - mean) / std)
+        early = []
+        for number in range(1, self.frozen_blocks + 1):
+            x = self.tower.block(number, x)
+            if number in self.exits and not self._is_adapted(number):
+                early.append(self._statistics(x))
+        kept = {"early": torch.cat(early, dim=1)} if early else {}
+        if isinstance(self.adapters, SharedAdapters | PromptTokens):
+            kept["tokens"] = x
+        elif isinstance(self.config.readout, Joint):
+            kept["pooled"] = self.tower.pool(x)
+        return {name: tensor.view(*shape, *tensor.shape[1:]) for name, tensor in kept.items()}
+
+    def features_of(self, frozen: Frozen) -> Tensor:
+        """The rest of the way, where gradients flow: (F, D)."""
+        found = []
+        pooled = frozen["pooled"].flatten(0, 1) if "pooled" in frozen else None
+        if "early" in frozen:
+            found.append(frozen["early"].flatten(0, 1))
+        if "tokens" in frozen:
+            x = frozen["tokens"].flatten(0, 1)
+            for number in range(self.first_adapted(), self.last_block + 1):
+                x = self._adapted_block(number, x)
+                if number in self.exits:
+                    found.append(self._statistics(x))
+            if isinstance(self.config.readout, Joint):
+                pooled = self.tower.pool(x)
+        if pooled is not None:
+            projected = self.tower.project(pooled)
+            if isinstance(self.adapters, SharedAdapters):
+                projected = self.adapters.image_joint(pooled, projected)
+            found.append(projected)
+        frames = next(iter(frozen.values())).shape[0]
+        features = torch.cat(found, dim=1).reshape(frames, -1)  # (F, V * D / V)
+        if isinstance(self.adapters, FeatureAdapter):
+            features = self.adapters(features)
+        return features
+
+    def first_adapted(self) -> int:
+        """Number of the first block that is adapted, from 1; 0 where none is."""
+        return (
+            self.config.adapters.first_block if isinstance(self.config.adapters, SharedAdapter | VisualPrompts) else 0
+        )
+
+    def has_tower_adapters(self) -> bool:
+        """Whether anything is trained inside the image tower."""
+        return self.first_adapted() > 0
+
+    def _is_adapted(self, number: int) -> bool:
+        return 0 < self.first_adapted() <= number
+
+    def _adapted_block(self, number: int, x: Tensor) -> Tensor:
+        """Tokens after an adapted block; the first one's own, frozen part is done where SCMA comes after it."""
+        place = number - self.first_adapted()
+        if isinstance(self.adapters, PromptTokens):
+            return self.adapters.remove(place, self.tower.block(number, self.adapters.insert(place, x)))
+        assert isinstance(self.adapters, SharedAdapters)
+        return self.adapters.image(place, x if place == 0 else self.tower.block(number, x))
+
+    def _statistics(self, tokens: Tensor) -> Tensor:
+        assert isinstance(self.config.readout, Statistics)
+        return token_statistics(tokens, self.config.readout.statistics, self.tower.prefix_tokens)
 
     def frame_features(self, views: Tensor) -> Tensor:
-        """Features of frames: (T, V, 3, S, S) R'G'B' in 0..1 -> (T, D)."""
-        frames = views.shape[0]
-        mean = views.new_tensor(self.config.tower.image_mean).view(3, 1, 1)
-        std = views.new_tensor(self.config.tower.image_std).view(3, 1, 1)
-        tokens = self.tower((views.flatten(0, 1) - mean) / std, self.config.exit_blocks)
-        pooled = torch.cat([token_statistics(t, self.config.statistics) for t in tokens], dim=1)  # (T * V, D / V)
-        return pooled.view(frames, -1)
+        """Features of frames: (F, V, 3, S, S) R'G'B' in 0..1 -> (F, D)."""
+        return self.features_of(self.frozen(views))
+
+    def judge(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of clips' frames, (B, T, D) -> level probabilities (B, 5) and scores (B,)."""
+        judged: tuple[Tensor, Tensor] = self.head(self.fusion(features))
+        return judged
 
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows of frames: (B, T, V, 3, S, S) -> level probabilities (B, 5) and scores (B,) in 0..100."""
-        features = self.frame_features(views.flatten(0, 1)).view(*views.shape[:2], -1)
-        probabilities = self.head(features.mean(dim=1))
-        return probabilities, self.head.score(probabilities)
+        """Clips: (B, T, V, 3, S, S) -> level probabilities (B, 5) and scores (B,)."""
+        return self.judge(self.frame_features(views.flatten(0, 1)).view(*views.shape[:2], -1))
+
+    def text_features(self, ids: Tensor) -> Tensor:
+        """Features of the tokenised level prompts, (5, N) -> (5, J), not normalised.
+
+        The tokens after the start token are replaced by the learned context.
+
+        Raises:
+            RuntimeError: built without its text tower.
+        """
+        if self.text is None or self.context is None:
+            raise RuntimeError("this model was built without its text tower")
+        tower = self.text
+        embedded = tower.token_embeddings(ids)
+        start = embedded[:, :1] if len(self.context) else embedded[:, :0]
+        context = self.context.expand(len(ids), -1, -1)
+        x = tower.embed(torch.cat([start, context, embedded[:, start.shape[1] + len(self.context) :]], dim=1))
+        shared = self.adapters if isinstance(self.adapters, SharedAdapters) else None
+        adapted = self.last_block - self.first_adapted() + 1 if shared else 0
+        for number in range(1, tower.blocks + 1):
+            x = tower.block(number, x)
+            place = number - (tower.blocks - adapted) - 1
+            if shared and place >= 0:
+                x = shared.text(place, x)
+        pooled = tower.pool_prompts(x, ids)
+        projected = tower.project(pooled)
+        return shared.text_joint(pooled, projected) if shared else projected
+
+    def trained_names(self) -> list[str]:
+        """Names of what a checkpoint holds: all but the frozen towers."""
+        return [name for name in self.state_dict() if not name.startswith(("tower.", "text."))]
 
 
-class LevelHead(nn.Module):
-    """Features to level probabilities: similarity with five learned level vectors, and their expectation."""
-
-    mean: Tensor
-    scale: Tensor
-    level_scores: Tensor
-
-    def __init__(self, feature_dim: int, level_scores: tuple[float, ...] = LEVEL_SCORES) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(feature_dim))
-        self.register_buffer("scale", torch.ones(feature_dim))
-        self.register_buffer("level_scores", torch.tensor(level_scores))
-        self.level_vectors = nn.Parameter(torch.zeros(len(LEVELS), feature_dim))
-        self.level_bias = nn.Parameter(torch.zeros(len(LEVELS)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, D) -> (B, 5) probabilities that sum to 1."""
-        standard = (features - self.mean) / self.scale
-        return (standard @ self.level_vectors.T + self.level_bias).softmax(dim=-1)
-
-    def score(self, probabilities: Tensor) -> Tensor:
-        """Expectation of the level scores: (B, 5) -> (B,) in 0..100."""
-        return probabilities @ self.level_scores
+def reads_text(config: ModelConfig) -> bool:
+    """Whether the levels are text features."""
+    return config.levels in ("prompts", "zero-shot")
 
 
-def token_statistics(tokens: Tensor, statistics: tuple[str, ...]) -> Tensor:
-    """(B, N, W) -> (B, len(statistics) * W)."""
-    patches = tokens[:, 1:]
+def check_parts(config: ModelConfig, tower: Tower) -> None:
+    """Raises UsageError where the parts of a configuration do not fit each other."""
+    has_joint = isinstance(config.readout, Joint)
+    exits = config.readout.exit_blocks if isinstance(config.readout, Statistics) else (1,)
+    statistics = config.readout.statistics if isinstance(config.readout, Statistics) else ("mean",)
+    for wrong, said in (
+        (not config.views, "views: name at least one"),
+        (not exits or not statistics, "readout: name at least one of exit_blocks and one of statistics"),
+        (min(exits, default=1) < 1, "exit_blocks: count from 1"),
+        (sorted(set(exits)) != list(exits), "exit_blocks: say them in ascending order, each once"),
+        (has_joint and tower.joint_dim is None, 'readout "joint": this backbone has no joint space; read "statistics"'),
+        (reads_text(config) and not has_joint, f'levels = "{config.levels}": needs readout "joint", where the text is'),
+        (reads_text(config) and len(config.views) > 1, f'levels = "{config.levels}": works on one view'),
+        (
+            reads_text(config) and text_sizes(config.backbone) == ((), None),
+            f'levels = "{config.levels}": this backbone has no text tower; use levels = "vectors"',
+        ),
+        (
+            isinstance(config.adapters, SharedAdapter) and config.adapters.projection and not has_joint,
+            'adapters.projection = true: needs readout "joint"',
+        ),
+        (
+            max(exits, default=1) > tower.blocks,
+            f"exit_blocks: the backbone has {tower.blocks} blocks",
+        ),
+        (
+            "class" in statistics and tower.prefix_tokens == 0,
+            'statistics: "class" needs a tower with a class token; use "mean" and "std"',
+        ),
+        (
+            isinstance(config.adapters, VisualPrompts) and tower.prefix_tokens == 0,
+            "adapters: visual prompts need a tower with a class token",
+        ),
+        (
+            isinstance(config.adapters, VisualPrompts) and tower.rotary,
+            "adapters: visual prompts do not fit the rotary positions of this backbone",
+        ),
+    ):
+        if wrong:
+            raise UsageError(said)
+
+
+def token_statistics(tokens: Tensor, statistics: tuple[str, ...], prefix_tokens: int) -> Tensor:
+    """(B, N, W), or (B, H, W', W) feature maps, -> (B, len(statistics) * W)."""
+    tokens = tokens.flatten(1, -2)
+    patches = tokens[:, prefix_tokens:]
     made = {"class": lambda: tokens[:, 0], "mean": lambda: patches.mean(dim=1), "std": lambda: patches.std(dim=1)}
     return torch.cat([made[name]() for name in statistics], dim=1)
 
 
-class ImageTower(nn.Module):
-    """CLIP's vision transformer up to the last block that is read. Parameters are named as in open_clip's `.visual`."""
+def head_of(config: ModelConfig, feature_dim: int) -> nn.Module:
+    """The head of a configuration: (B, D) -> level probabilities (B, 5), scores (B,)."""
+    if config.levels == "prompts":
+        return PromptHead(feature_dim)
+    if config.levels == "zero-shot":
+        return ZeroShotHead(feature_dim, config.level_scores)
+    if config.levels == "linear":
+        return LinearHead(feature_dim)
+    return LevelHead(feature_dim, config.level_scores)
 
-    def __init__(self, config: TowerConfig) -> None:
+
+class StandardisedHead(nn.Module):
+    """A head that looks at features with the mean and spread of the training set taken out."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, feature_dim: int) -> None:
         super().__init__()
-        tokens = 1 + (config.image_px // config.patch_px) ** 2
-        self.conv1 = nn.Conv2d(3, config.width, config.patch_px, stride=config.patch_px, bias=False)
-        self.class_embedding = nn.Parameter(torch.empty(config.width))
-        self.positional_embedding = nn.Parameter(torch.empty(tokens, config.width))
-        self.ln_pre = nn.LayerNorm(config.width)
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.blocks))
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("scale", torch.ones(feature_dim))
 
-    def forward(self, images: Tensor, exit_blocks: tuple[int, ...]) -> list[Tensor]:
-        """(B, 3, S, S) normalised -> tokens (B, N, W) after each of exit_blocks (from 1), in their order."""
-        patches = self.conv1(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.expand(images.shape[0], 1, -1), patches], dim=1)
-        x = self.ln_pre(x + self.positional_embedding)
-        after: dict[int, Tensor] = {}
-        for number, block in enumerate(self.transformer.resblocks, start=1):  # type: ignore[arg-type]
-            x = block(x)
-            if number in exit_blocks:
-                after[number] = x
-        return [after[number] for number in exit_blocks]
+    def standardise(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.scale
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block with CLIP's QuickGELU."""
+class LevelHead(StandardisedHead):
+    """Similarity with five learned level vectors makes level probabilities; their expectation is the score."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    level_scores: Tensor
+
+    def __init__(self, feature_dim: int, level_scores: tuple[float, ...] = LEVEL_SCORES) -> None:
+        super().__init__(feature_dim)
+        self.register_buffer("level_scores", torch.tensor(level_scores))
+        self.level_vectors = nn.Parameter(torch.zeros(len(LEVELS), feature_dim))
+        self.level_bias = nn.Parameter(torch.zeros(len(LEVELS)))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) -> probabilities (B, 5) that sum to 1, scores (B,) in 0..100."""
+        probabilities = (self.standardise(features) @ self.level_vectors.T + self.level_bias).softmax(dim=-1)
+        return probabilities, probabilities @ self.level_scores
+
+
+class LinearHead(StandardisedHead):
+    """A linear probe. Its level probabilities are the weights of the two levels nearest to the score."""
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__(feature_dim)
+        self.slope = nn.Parameter(torch.zeros(feature_dim))
+        self.offset = nn.Parameter(torch.tensor(50.0))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) -> (B, 5), (B,)."""
+        score = self.standardise(features) @ self.slope + self.offset
+        return nearest_levels(score), score
+
+
+def nearest_levels(score: Tensor) -> Tensor:
+    """Scores (B,), clipped to 0..100, as weights of the two nearest levels, (B, 5), whose expectation is the score."""
+    levels = score.new_tensor(LEVEL_SCORES)
+    return F.relu(1 - (score.clamp(0, 100).unsqueeze(1) - levels).abs() / (levels[1] - levels[0]))
+
+
+class TextHead(nn.Module):
+    """Cosine similarity with the text features of five prompts."""
+
+    text_features: Tensor
+
+    def __init__(self, feature_dim: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.ln_2 = nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
+        self.register_buffer("text_features", torch.zeros(len(LEVELS), feature_dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        hidden = self.mlp["c_fc"](self.ln_2(x))
-        x = x + self.mlp["c_proj"](hidden * torch.sigmoid(1.702 * hidden))
-        return x
+    def similarity(self, features: Tensor) -> Tensor:
+        """(B, J) -> (B, 5)."""
+        return F.normalize(features, dim=-1) @ F.normalize(self.text_features, dim=-1).T
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention, parameters as nn.MultiheadAttention names them."""
+class PromptHead(TextHead):
+    """The similarities times a learned score vector."""
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = nn.Linear(width, width)
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__(feature_dim)
+        self.score_vector = nn.Parameter(torch.linspace(0, 1, len(LEVELS)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, W / heads)
-        joined: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
-        return joined
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, J) -> level probabilities (B, 5), raw scores (B,): see `Card.score_map`."""
+        similarity = self.similarity(features)
+        return (similarity / SIMILARITY_TEMPERATURE).softmax(dim=-1), similarity @ self.score_vector
+
+
+class ZeroShotHead(TextHead):
+    """The expectation of the levels that the similarities make probable. Nothing is learned."""
+
+    level_scores: Tensor
+
+    def __init__(self, feature_dim: int, level_scores: tuple[float, ...] = LEVEL_SCORES) -> None:
+        super().__init__(feature_dim)
+        self.register_buffer("level_scores", torch.tensor(level_scores))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, J) -> level probabilities (B, 5), scores (B,) in 0..100."""
+        probabilities = (self.similarity(features) / SIMILARITY_TEMPERATURE).softmax(dim=-1)
+        return probabilities, probabilities @ self.level_scores
+
+
+def level_prompts(context_tokens: int) -> list[str]:
+    """The five prompts, with CONTEXT_WORD where learned tokens go: "X X X a video of bad quality"."""
+    return [" ".join([CONTEXT_WORD] * context_tokens + [PROMPT.format(level=level)]) for level in LEVELS]

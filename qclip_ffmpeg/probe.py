@@ -19,6 +19,7 @@ from qclip_ffmpeg.checkpoint import LoadedModel, load_model
 from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.inputs import InputOptions, displayed_name
+from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, Window, windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
@@ -34,7 +35,7 @@ from qclip_ffmpeg.track import (
     VideoStream,
     pool,
 )
-from qclip_ffmpeg.views import Display, View, frame_views
+from qclip_ffmpeg.views import Display, frame_views
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Measurement:
     def inputs(self, source: str) -> Generator[WindowViews, None, None]:
         """Decode, sample and resample; runs ahead of the scorer in its own thread."""
         settings = self.settings
-        views = self.scorer.model.card.config.views
+        config = self.scorer.model.card.config
         with open_video(source, self.options) as video:
             self.video = video
             for window in windows(
@@ -100,7 +101,7 @@ class Measurement:
                 seed=settings.seed,
                 start_s=self.options.start_s,
             ):
-                yield WindowViews(window, frame_views_of(window, video.info, settings.display, views, settings.seed))
+                yield WindowViews(window, frame_views_of(window, video.info, settings.display, config, settings.seed))
 
     def track(self, timing: bool = False) -> QualityTrack:
         """The track of what has been scored so far."""
@@ -195,8 +196,8 @@ def probe(
     return measurement.track(timing)
 
 
-def frame_views_of(window: Window, info: VideoInfo, display: Display, views: tuple[View, ...], seed: int) -> Tensor:
-    """What the model is shown of a window: (T, len(views), 3, 224, 224), R'G'B' in 0..1.
+def frame_views_of(window: Window, info: VideoInfo, display: Display, config: ModelConfig, seed: int) -> Tensor:
+    """What the model is shown of a window: (T, len(views), 3, S, S), R'G'B' in 0..1.
 
     The n-th frame of every window has its mosaic tiles at the same places, so that two encodes of one content are
     looked at alike.
@@ -204,7 +205,14 @@ def frame_views_of(window: Window, info: VideoInfo, display: Display, views: tup
     shown_size_px = display.shown_size_px(info)
     return torch.stack(
         [
-            frame_views(frame.rgb(), shown_size_px, info.transfer, views, np.random.default_rng([seed, place]))
+            frame_views(
+                frame.rgb(),
+                shown_size_px,
+                info.transfer,
+                config.views,
+                np.random.default_rng([seed, place]),
+                config.backbone.image_px,
+            )
             for place, frame in enumerate(window.frames)
         ]
     )
@@ -295,11 +303,11 @@ def describe_model(model: LoadedModel) -> Model:
     card = model.card
     return Model(
         id=card.id,
-        backbone=card.config.tower.architecture,
-        backbone_sha256=card.tower_sha256,
+        backbone=card.config.backbone.architecture,
+        backbone_sha256=card.backbone_sha256,
         weights_sha256=model.weights_sha256,
         calibration=card.calibration,
-        score_range=(0.0, 100.0),
+        score_range=card.score_range,
         status=card.status,
     )
 

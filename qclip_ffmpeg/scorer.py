@@ -8,20 +8,22 @@ matrix product between cores.
 import math
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from qclip_ffmpeg.checkpoint import LoadedModel
 from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.model import Frozen
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, FrameTime, Levels, SegmentScore
 
+T = TypeVar("T")
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 LEVEL_DECIMALS = 6
@@ -79,37 +81,55 @@ class Scorer:
 
     def score(self, inputs: Iterable[WindowViews]) -> Generator[SegmentScore, None, None]:
         """Score windows as they come, in their order. Holds at most two windows at a time."""
-        for window, features in self._each(inputs):
-            yield self._segment_score(window, features)
+        for window, parts in self._each(inputs, self._frame_features):
+            yield self._segment_score(window, torch.cat(parts))
+
+    def raw_scores(self, inputs: Iterable[WindowViews]) -> Iterator[float]:
+        """What the model makes of each window before `Card.score_map`, in order."""
+        for _, parts in self._each(inputs, self._frame_features):
+            with torch.inference_mode():
+                yield float(self._qclip.judge(torch.cat(parts).to(self.device).unsqueeze(0))[1])
 
     def features(self, inputs: Iterable[WindowViews]) -> Iterator[Tensor]:
         """Mean features of windows as they come, (D,) each, float32 on the CPU: what a head is fitted on."""
-        for _, features in self._each(inputs):
-            yield features.mean(dim=0)
+        for _, parts in self._each(inputs, self._frame_features):
+            yield torch.cat(parts).mean(dim=0)
 
-    def _each(self, inputs: Iterable[WindowViews]) -> Iterator[tuple[Window, Tensor]]:
-        """Each window with the features of its frames, (T, D)."""
+    def frozen(self, inputs: Iterable[WindowViews]) -> Iterator[Frozen]:
+        """What the frozen blocks make of windows as they come, float32 on the CPU: what adapters are trained on."""
+        for _, parts in self._each(inputs, self._frozen_part):
+            yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _each(self, inputs: Iterable[WindowViews], work: Callable[[Tensor], T]) -> Iterator[tuple[Window, list[T]]]:
+        """Each window with what `work` makes of its frames: (1, V, 3, S, S) at a time on a CPU, else all at once."""
         with ThreadPoolExecutor(self._threads) as pool, reproducible(self.device):
-            waiting: deque[tuple[Window, list[Future[Tensor]]]] = deque()
+            waiting: deque[tuple[Window, list[Future[T]]]] = deque()
             for item in inputs:
                 units = item.views.tensor_split(len(item.views)) if self.device.type == "cpu" else (item.views,)
-                waiting.append((item.window, [pool.submit(self._frame_features, views) for views in units]))
+                waiting.append((item.window, [pool.submit(self._guarded, work, views) for views in units]))
                 if len(waiting) == WINDOWS_IN_WORK:
                     yield gathered(*waiting.popleft())
             while waiting:
                 yield gathered(*waiting.popleft())
 
     @torch.inference_mode()
-    def _frame_features(self, views: Tensor) -> Tensor:
-        """(T, V, 3, S, S) -> (T, D) float32 on the CPU."""
+    def _guarded(self, work: Callable[[Tensor], T], views: Tensor) -> T:
+        """`work` on the device, in the precision asked for."""
         try:
             with self._autocast():
-                return self._qclip.frame_features(views.to(self.device)).float().cpu()
+                return work(views.to(self.device))
         except torch.OutOfMemoryError:
             raise QClipError(
                 f"--device {self.device.type}: out of memory with {len(views)} frames; "
                 "say fewer --frames, --precision bfloat16, or --device cpu"
             ) from None
+
+    def _frame_features(self, views: Tensor) -> Tensor:
+        """(F, V, 3, S, S) -> (F, D) float32 on the CPU."""
+        return self._qclip.frame_features(views).float().cpu()
+
+    def _frozen_part(self, views: Tensor) -> Frozen:
+        return {name: tensor.float().cpu() for name, tensor in self._qclip.frozen(views).items()}
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "float32":
@@ -119,27 +139,37 @@ class Scorer:
     @torch.inference_mode()
     def _segment_score(self, window: Window, features: Tensor) -> SegmentScore:
         features = features.to(self.device)
-        head = self._qclip.head
-        probabilities = head(features.mean(dim=0, keepdim=True))
-        score = float(head.score(probabilities))
-        of_frames = head.score(head(features))
+        levels, raw = self._qclip.judge(features.unsqueeze(0))
+        of_frames = self._mapped(self._qclip.judge(features.unsqueeze(1))[1])
         stderr = float(of_frames.std() / math.sqrt(len(of_frames))) if len(of_frames) > 1 else None
-        return segment_score(window, score, stderr, probabilities[0].tolist())
+        return segment_score(window, float(self._mapped(raw)), stderr, levels[0].tolist(), self.model.card.score_range)
+
+    def _mapped(self, raw: Tensor) -> Tensor:
+        """Raw scores as they are reported."""
+        slope, offset = self.model.card.score_map
+        return slope * raw + offset
 
 
-def gathered(window: Window, parts: list[Future[Tensor]]) -> tuple[Window, Tensor]:
-    return window, torch.cat([part.result() for part in parts])
+def gathered(window: Window, parts: list[Future[T]]) -> tuple[Window, list[T]]:
+    return window, [part.result() for part in parts]
 
 
-def segment_score(window: Window, score: float, stderr: float | None, probabilities: list[float]) -> SegmentScore:
+def segment_score(
+    window: Window,
+    score: float,
+    stderr: float | None,
+    probabilities: list[float],
+    score_range: tuple[float, float] = (0.0, 100.0),
+) -> SegmentScore:
     """Round and assemble what is reported of a window."""
+    low, high = score_range
     finite = all(map(math.isfinite, [score, *probabilities]))
     return SegmentScore(
         index=window.index,
         start_s=round(float(window.start_s), TIME_DECIMALS),
         end_s=round(float(window.end_s), TIME_DECIMALS),
         start_pts=window.start_pts,
-        score=round(min(100.0, max(0.0, score)), SCORE_DECIMALS) if finite else None,
+        score=round(min(high, max(low, score)), SCORE_DECIMALS) if finite else None,
         score_stderr=round(stderr, SCORE_DECIMALS) if finite and stderr is not None else None,
         levels=Levels(*(round(p, LEVEL_DECIMALS) for p in probabilities)) if finite else None,
         frames=[FrameTime(f.pts, round(float(f.time_s), TIME_DECIMALS)) for f in window.frames],

@@ -16,7 +16,9 @@ SCHEMA_VERSION = "1.0"
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 6
 
-Score = Annotated[float, Meta(ge=0, le=100, description="0 to 100, higher is better")]
+Score = Annotated[
+    float, Meta(description="higher is better; within model.score_range, 0 to 100 with every bundled model")
+]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 FLAGS = {
     "corrupt": "the decoder reported damage in a frame of it",
@@ -84,7 +86,10 @@ class Model(Struct, frozen=True):
     backbone_sha256: str
     weights_sha256: Annotated[str, described("of the file with everything that was trained")]
     calibration: Annotated[str | None, described("id of the map from raw score to 0..100; null: there is none")]
-    score_range: tuple[float, float]
+    score_range: Annotated[
+        tuple[float, float],
+        described("lowest and highest score there is: [0, 100], or raw scores of a model that has no calibration"),
+    ]
     status: Annotated[ModelStatus, described("only a trained model may decide a gate")]
 
 
@@ -191,7 +196,8 @@ def pool(segments: Sequence[SegmentScore]) -> Pooled:
     """Pooled figures of segments, each weighted by its duration (SegmentScores without a score are left out).
 
     Quantiles are the lowest score such that at least that share of the time scores it or less (inverted CDF), so they
-    are always a score that some segment has.
+    are always a score that some segment has. The harmonic mean is libvmaf's, of score + 1; with raw scores
+    below 0 there is none.
     """
     scored = [s for s in segments if s.score is not None]
     if not scored:
@@ -204,7 +210,7 @@ def pool(segments: Sequence[SegmentScore]) -> Pooled:
     stderr = math.sqrt(sum((w * e) ** 2 for w, e in known)) / sum(w for w, _ in known) if known else None
     figures = {
         "mean": mean,
-        "harmonic_mean": float(weight.sum() / (weight / (score + 1)).sum() - 1),
+        "harmonic_mean": float(weight.sum() / (weight / (score + 1)).sum() - 1) if score.min() >= 0 else None,
         "min": float(score.min()),
         "p5": float(p5),
         "p10": float(p10),

@@ -1,10 +1,11 @@
-"""Window -> model input. A view is one way of looking at a picture as it is displayed, 224 x 224 pixels.
+"""Window -> model input. A view is one way of looking at a picture as it is displayed, a square of S x S pixels.
 
 "whole": the displayed picture squashed to a square. Composition, blur and coarse damage.
-"mosaic": the picture in 7 x 7 cells, one 32 x 32 patch at display resolution from each, put together: grain, blocking,
-ringing, what shrinking the picture destroys (the fragments of FAST-VQA, Wu et al., arXiv 2207.02595).
+"mosaic": the picture in cells, one tile at display resolution from each, put together: grain, blocking, ringing, what
+shrinking the picture destroys (the fragments of FAST-VQA, Wu et al., arXiv 2207.02595). S is 224 with most CLIP towers:
+7 x 7 cells, tiles of 32 x 32.
 
-Both are the same operation, `resample`: a grid of 7 x 7 tiles taken from the picture at some scale. The rows and the
+Both are the same operation, `resample`: a grid of tiles taken from the picture at some scale. The rows and the
 columns of tiles are placed at random once a frame from a seed, so the two axes stay separable and only the pixels
 that are needed are scaled. Bicubic (Keys, a = -0.5), widened when it shrinks so that it does not alias.
 """
@@ -23,9 +24,8 @@ from torch import Tensor
 from qclip_ffmpeg.frame import Picture, Transfer, VideoInfo
 
 View = Literal["whole", "mosaic"]
-TILES = 7
-TILE_PX = 32
-SIZE_PX = TILES * TILE_PX
+LARGEST_TILE_PX = 32
+SIZE_PX = 224
 CUBIC_A = -0.5
 
 # SMPTE ST 2084 (PQ) and ITU-R BT.2100 (HLG) constants.
@@ -70,8 +70,9 @@ def frame_views(
     transfer: Transfer,
     views: tuple[View, ...],
     rng: np.random.Generator,
+    size_px: int = SIZE_PX,
 ) -> Tensor:
-    """All views of one picture, float32 R'G'B' in 0..1, (len(views), 3, 224, 224).
+    """All views of one picture, float32 R'G'B' in 0..1, (len(views), 3, S, S).
 
     Args:
         picture: upright R'G'B', (3, height, width), uint8 or uint16, full range.
@@ -79,58 +80,68 @@ def frame_views(
         transfer: "pq" and "hlg" are mapped to SDR after resampling.
         views: which ones, in this order.
         rng: places the tiles of the mosaic; not used by "whole".
+        size_px: S.
     """
     made = []
+    tile_px = tile_size_px(size_px)
     for view in views:
         if view == "whole":
-            width_px, height_px = SIZE_PX, SIZE_PX
-            lefts = tops = [TILE_PX * i for i in range(TILES)]
+            width_px, height_px = size_px, size_px
+            lefts = tops = list(range(0, size_px, tile_px))
         else:
-            width_px, height_px = shown_size_px
-            lefts, tops = random_places(width_px, rng), random_places(height_px, rng)
-        made.append(resample(picture, width_px, height_px, lefts, tops))
+            width_px, height_px = (max(length_px, size_px) for length_px in shown_size_px)
+            tiles = size_px // tile_px
+            lefts, tops = (random_places(length_px, tiles, tile_px, rng) for length_px in (width_px, height_px))
+        made.append(resample(picture, width_px, height_px, lefts, tops, tile_px))
     stacked = torch.stack(made)
     return stacked if transfer == "sdr" else to_sdr(stacked, transfer)
 
 
-def random_places(length_px: int, rng: np.random.Generator) -> list[int]:
-    """Start of one tile in each of the TILES equal cells of an axis, in display pixels."""
-    edges = [i * length_px // TILES for i in range(TILES + 1)]
-    return [int(rng.integers(a, b - TILE_PX, endpoint=True)) for a, b in pairwise(edges)]
+def tile_size_px(size_px: int) -> int:
+    """Side of a tile: the largest divisor of a view's side up to LARGEST_TILE_PX (32 of 224, 28 of 336)."""
+    return max(d for d in range(1, LARGEST_TILE_PX + 1) if size_px % d == 0)
 
 
-def resample(picture: Picture, width_px: int, height_px: int, lefts: list[int], tops: list[int]) -> Tensor:
-    """The tiles at tops x lefts of the picture scaled to width_px x height_px, joined: (3, 224, 224) in 0..1."""
+def random_places(length_px: int, tiles: int, tile_px: int, rng: np.random.Generator) -> list[int]:
+    """Start of one tile in each of `tiles` equal cells of an axis, in display pixels."""
+    edges = [i * length_px // tiles for i in range(tiles + 1)]
+    return [int(rng.integers(a, b - tile_px, endpoint=True)) for a, b in pairwise(edges)]
+
+
+def resample(
+    picture: Picture, width_px: int, height_px: int, lefts: list[int], tops: list[int], tile_px: int = LARGEST_TILE_PX
+) -> Tensor:
+    """The tiles at tops x lefts of the picture scaled to width_px x height_px, joined: (3, S, S) in 0..1."""
     full_scale = float(np.iinfo(picture.dtype).max)
     bands = []
     for top in tops:
-        first, weights = tile_weights(picture.shape[1], height_px, top)
+        first, weights = tile_weights(picture.shape[1], height_px, top, tile_px)
         rows = torch.from_numpy(picture[:, first : first + weights.shape[1]].astype(np.float32))
-        bands.append(weights @ rows)  # (3, TILE_PX, W)
-    tall = torch.cat(bands, dim=1)  # (3, 224, W)
+        bands.append(weights @ rows)  # (3, tile_px, W)
+    tall = torch.cat(bands, dim=1)  # (3, S, W)
     tiles = []
     for left in lefts:
-        first, weights = tile_weights(picture.shape[2], width_px, left)
+        first, weights = tile_weights(picture.shape[2], width_px, left, tile_px)
         tiles.append(tall[:, :, first : first + weights.shape[1]] @ weights.T)
     return torch.cat(tiles, dim=2).div_(full_scale).clamp_(0, 1)
 
 
-def tile_weights(length_px: int, shown_px: int, start_px: int) -> tuple[int, Tensor]:
-    """Weights of the source samples in each of TILE_PX output samples of one axis scaled from length_px to shown_px.
+def tile_weights(length_px: int, shown_px: int, start_px: int, tile_px: int = LARGEST_TILE_PX) -> tuple[int, Tensor]:
+    """Weights of the source samples in each of tile_px output samples of one axis scaled from length_px to shown_px.
 
     Returns:
-        (first source sample, weights (TILE_PX, samples used)); samples past an edge repeat the edge.
+        (first source sample, weights (tile_px, samples used)); samples past an edge repeat the edge.
     """
     scale = length_px / shown_px  # source samples an output sample
     reach = 2 * max(1.0, scale)  # half the width of the kernel in source samples
-    centres = (start_px + np.arange(TILE_PX) + 0.5) * scale - 0.5
+    centres = (start_px + np.arange(tile_px) + 0.5) * scale - 0.5
     low = math.floor(centres[0] - reach) + 1
     high = math.ceil(centres[-1] + reach)
     positions = np.arange(low, high)
     weights = keys_cubic((positions[None, :] - centres[:, None]) / max(1.0, scale))
     weights /= weights.sum(axis=1, keepdims=True)
     first, last = max(low, 0), min(high, length_px)
-    inside = np.zeros((TILE_PX, last - first))
+    inside = np.zeros((tile_px, last - first))
     np.add.at(inside.T, np.clip(positions, 0, length_px - 1) - first, weights.T)
     return first, torch.from_numpy(inside.astype(np.float32))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import head_tensors, random_qclip, tiny_card, write_tower
+import torch
+from tiny_model import random_qclip, tiny_card, trained_tensors, write_tower
 
 from qclip_ffmpeg import checkpoint
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, SUFFIX, load_model, save_checkpoint
@@ -20,6 +21,15 @@ from qclip_ffmpeg.cli import console
 from qclip_ffmpeg.cli.probe import command
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models gain nothing from threads, and lose much where other processes keep the cores busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +43,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights folder whose default model is the tiny one."""
     folder = tmp_path_factory.mktemp("weights")
     qclip = random_qclip()
-    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), tiny_card(write_tower(folder, qclip)), head_tensors(qclip))
+    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), tiny_card(write_tower(folder, qclip)), trained_tensors(qclip))
     return folder
 
 

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_model import TINY, TINY_TOWER, TINY_TOWER_FILE, head_tensors, random_qclip, tiny_card
+from tiny_model import TINY, TINY_PE, TINY_TOWER, TINY_TOWER_FILE, random_qclip, tiny_card, trained_tensors
 
 from qclip_ffmpeg import checkpoint
+from qclip_ffmpeg.adapters import SharedAdapter
 from qclip_ffmpeg.checkpoint import (
     CARD_KEY,
     DEFAULT_MODEL,
@@ -21,14 +22,17 @@ from qclip_ffmpeg.checkpoint import (
     WEIGHTS_DIR,
     bundled_models,
     load_model,
-    read_tower,
+    read_backbone,
     save_checkpoint,
     sha256_of_file,
+    write_tensors,
 )
 from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
+from qclip_ffmpeg.model import Joint, ModelConfig
 from qclip_ffmpeg.scorer import Scorer
 
 pytest_plugins = ["model_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 replace = msgspec.structs.replace
 
@@ -76,7 +80,7 @@ def test_the_bundled_default_loads(scorer: Scorer) -> None:
 def test_save_and_load_is_exact(good: Path) -> None:
     qclip = random_qclip()
     loaded = load_model(str(good))
-    assert loaded.card == tiny_card(loaded.card.tower_sha256)
+    assert loaded.card == tiny_card(loaded.card.backbone_sha256)
     assert loaded.weights_sha256 == hashlib.sha256(good.read_bytes()).hexdigest()
     expected = qclip.state_dict()
     assert loaded.qclip.state_dict().keys() == expected.keys()
@@ -87,7 +91,7 @@ def test_save_and_load_is_exact(good: Path) -> None:
 
 
 def test_saving_turns_tensors_into_float32(good: Path, tmp_path: Path) -> None:
-    tensors = {name: tensor.double() for name, tensor in head_tensors(random_qclip()).items()}
+    tensors = {name: tensor.double() for name, tensor in trained_tensors(random_qclip()).items()}
     save_checkpoint(tmp_path / "double.safetensors", load_model(str(good)).card, tensors)
     assert load_model(str(tmp_path / "double.safetensors")).qclip.head.level_bias.dtype == torch.float32
 
@@ -106,7 +110,7 @@ def test_eight_bit_matrices_have_a_scale_an_output_row(tmp_path: Path) -> None:
         "conv1.weight": torch.ones(1, dtype=torch.float16),
     }
     save_file(tensors, path)
-    read = read_tower(path, blocks=1)
+    read = read_backbone(path, replace(TINY_TOWER, blocks=1))
     assert read.keys() == {"transformer.resblocks.0.mlp.c_fc.weight", "conv1.weight"}
     assert read["transformer.resblocks.0.mlp.c_fc.weight"].tolist() == [[0.5, -1.0], [6.0, 254.0]]
     assert read["conv1.weight"].dtype == torch.float32
@@ -184,7 +188,8 @@ def test_safetensors_without_a_card_are_foreign(good: Path) -> None:
     [
         ({"surprise": 1}, "surprise"),
         ({"format": "qclip-modem"}, "format"),
-        ({"format_version": 2}, "format_version"),
+        ({"format_version": 1}, "format_version"),
+        ({"format_version": 3}, "format_version"),
         ({"status": "excellent"}, "status"),
         ({"frames_per_window": "four"}, "frames_per_window"),
         ({"config": None}, "config"),
@@ -205,26 +210,44 @@ def test_a_card_that_is_not_json_is_refused(good: Path) -> None:
 
 def test_a_card_without_a_key_is_refused(good: Path) -> None:
     text = card_of(good)
-    del text["tower_sha256"]
+    del text["backbone_sha256"]
     save_file(load_file(good), good, metadata={CARD_KEY: json.dumps(text)})
-    assert "tower_sha256" in refusal(good)
+    assert "backbone_sha256" in refusal(good)
 
 
 SENSELESS: dict[str, dict[str, Any]] = {
-    "reads after a block that is not built": {"exit_blocks": [1, 3]},
-    "counts blocks from 0": {"exit_blocks": [0, 1]},
-    "reads nothing": {"exit_blocks": []},
-    "no statistics": {"statistics": []},
+    "reads after a block that is not built": {"readout": {"exit_blocks": [1, 3]}},
+    "counts blocks from 0": {"readout": {"exit_blocks": [0, 1]}},
+    "reads nothing": {"readout": {"exit_blocks": []}},
+    "no statistics": {"readout": {"statistics": []}},
     "no views": {"views": []},
     "four scores for five levels": {"level_scores": [0, 50, 75, 100]},
     "a score beyond 100": {"level_scores": [0, 25, 50, 75, 1000]},
-    "width is no multiple of heads": {"tower": {"heads": 3}},
-    "no heads": {"tower": {"heads": 0}},
-    "views of another size": {"tower": {"image_px": 192}},
-    "no patches": {"tower": {"patch_px": 0}},
-    "divides by nothing": {"tower": {"image_std": [0.2, 0.0, 0.2]}},
+    "width is no multiple of heads": {"backbone": {"heads": 3}},
+    "no heads": {"backbone": {"heads": 0}},
+    "views of another size": {"backbone": {"image_px": 192}},
+    "no patches": {"backbone": {"patch_px": 0}},
+    "one patch": {"backbone": {"patch_px": 224}},
+    "divides by nothing": {"backbone": {"image_std": [0.2, 0.0, 0.2]}},
     "no frames": {"frames_per_window": 0},
     "fewer than no frames": {"frames_per_window": -1},
+    "reads a block twice": {"readout": {"exit_blocks": [1, 1, 2]}},
+    "reads backwards": {"readout": {"exit_blocks": [2, 1]}},
+    "a joint space of a tower without one": {"readout": {"kind": "joint"}},
+    "prompts for a tower without text": {"levels": "prompts"},
+    "a negative number of context tokens": {"context_tokens": -1},
+    "an empty range": {"score_range": [100, 100]},
+    "a range upside down": {"score_range": [100, 0]},
+    "a map that falls": {"score_map": [-1, 0]},
+    "a map to one score": {"score_map": [0, 50]},
+    "adapters after the last block": {"adapters": {"kind": "shared", "share": "all", "dim": 4, "first_block": 3}},
+    "prompts after the last block": {"adapters": {"kind": "visual-prompts", "tokens": 4, "first_block": 3}},
+    "an adapter of a projection that is not there": {
+        "adapters": {"kind": "shared", "share": "all", "dim": 4, "first_block": 1, "projection": True}
+    },
+    "an adapter without width": {"adapters": {"kind": "projection", "dim": 0}},
+    "an adapter of a kind that is not known": {"adapters": {"kind": "lora", "dim": 4}},
+    "a fusion that is not known": {"fusion": "median"},
 }
 
 
@@ -233,8 +256,8 @@ def test_a_card_that_makes_no_sense_is_refused_when_loaded(what: str, good: Path
     """Not when the first window is scored: tensors fit the configuration, and the configuration cannot be run."""
     card, change = card_of(good), SENSELESS[what]
     for key, value in change.items():
-        if key == "tower":
-            card["config"]["tower"] |= value
+        if key in ("backbone", "readout", "adapters"):
+            card["config"][key] = (card["config"][key] or {}) | value
         else:
             (card if key in card else card["config"])[key] = value
     tensors = {}
@@ -279,21 +302,21 @@ def test_a_checkpoint_cannot_replace_the_tower(good: Path) -> None:
 
 
 def test_another_tower_is_refused(good: Path) -> None:
-    rewrite(good, {"tower_sha256": "0" * 64})
+    rewrite(good, {"backbone_sha256": "0" * 64})
     message = refusal(good)
     assert TINY_TOWER_FILE in message
     assert "mine.safetensors" in message
 
 
 def test_a_missing_tower_is_named(good: Path) -> None:
-    rewrite(good, {"tower_file": "clip-vitl14.safetensors"})
+    rewrite(good, {"backbone_file": "clip-vitl14.safetensors"})
     message = refusal(good)
     assert "mine.safetensors" in message
     assert "clip-vitl14.safetensors" in message
 
 
 def test_a_tower_with_too_few_blocks_is_refused(good: Path) -> None:
-    rewrite(good, {"config": msgspec.to_builtins(replace(TINY, tower=replace(TINY_TOWER, blocks=3)))})
+    rewrite(good, {"config": msgspec.to_builtins(replace(TINY, backbone=replace(TINY_TOWER, blocks=3)))})
     assert "transformer.resblocks.2" in refusal(good)
 
 
@@ -301,7 +324,7 @@ def test_a_tower_with_too_few_blocks_is_refused(good: Path) -> None:
 def test_the_tower_is_never_looked_for_outside_the_weights_folder(name: str, good: Path, tiny_weights: Path) -> None:
     outside = tiny_weights.parent / "outside.safetensors"
     outside.write_bytes((tiny_weights / TINY_TOWER_FILE).read_bytes())
-    rewrite(good, {"tower_file": name.format(folder=tiny_weights.parent)})
+    rewrite(good, {"backbone_file": name.format(folder=tiny_weights.parent)})
     assert "mine.safetensors" in refusal(good)
 
 
@@ -309,5 +332,110 @@ def test_a_tower_that_holds_no_tensors_is_refused(good: Path, tiny_weights: Path
     """A card may name any file of the weights folder, for example the README."""
     readme = tiny_weights / "README.md"
     readme.write_text("not a tower")
-    rewrite(good, {"tower_file": readme.name, "tower_sha256": sha256_of_file(readme)})
+    rewrite(good, {"backbone_file": readme.name, "backbone_sha256": sha256_of_file(readme)})
     assert "README.md" in refusal(good)
+
+
+TWO_TOWERS = ModelConfig(
+    TINY_PE, ("whole",), Joint(), SharedAdapter("core", 4, 3, projection=True), "transformer", levels="prompts"
+)
+
+
+@pytest.fixture
+def two_towers(tmp_path: Path, tiny_weights: Path) -> Path:
+    """A checkpoint on both towers of an open_clip model, its backbone beside it."""
+    qclip = random_qclip(TWO_TOWERS, with_text=True)
+    assert qclip.text is not None
+    backbone = tmp_path / "pe.safetensors"
+    write_tensors(backbone, qclip.tower.state_dict() | qclip.text.state_dict())
+    card = tiny_card(sha256_of_file(backbone), backbone_file=backbone.name, config=TWO_TOWERS)
+    save_checkpoint(tmp_path / "mine.safetensors", card, trained_tensors(qclip))
+    return tmp_path / "mine.safetensors"
+
+
+def test_a_model_on_two_towers_comes_back_without_its_text_tower(two_towers: Path) -> None:
+    loaded = load_model(str(two_towers)).qclip
+    expected = random_qclip(TWO_TOWERS, with_text=True)
+    assert loaded.text is None
+    kept = {name for name in expected.state_dict() if not name.startswith("text.")}
+    assert loaded.state_dict().keys() == kept
+    assert not any(tensor.is_meta for tensor in (*loaded.parameters(), *loaded.buffers()))
+    views = torch.rand(1, 3, 1, 3, 48, 48)
+    assert torch.equal(loaded(views)[1], expected(views)[1])
+
+
+def test_a_backbone_beside_the_checkpoint_comes_first(two_towers: Path, tiny_weights: Path) -> None:
+    (tiny_weights / "pe.safetensors").write_bytes(b"another one")
+    try:
+        load_model(str(two_towers))
+        (two_towers.parent / "pe.safetensors").rename(two_towers.parent / "away.safetensors")
+        assert "is not the backbone that mine.safetensors was trained on" in refusal(two_towers)
+    finally:
+        (tiny_weights / "pe.safetensors").unlink()
+
+
+def test_a_missing_backbone_says_how_to_get_it(two_towers: Path) -> None:
+    (two_towers.parent / "pe.safetensors").unlink()
+    assert "put it there" in refusal(two_towers)
+    card = card_of(two_towers)
+    card["config"]["backbone"]["pretrained"] = "meta"
+    rewrite(two_towers, card)
+    assert "qclip-model backbone PE-Core-T-16-384 --pretrained meta -o pe.safetensors" in refusal(two_towers)
+
+
+STRANGE: dict[str, dict[str, Any]] = {
+    "a name that is none": {"architecture": "PE-Core-XL"},
+    "an address": {"architecture": "hf-hub:someone/model"},
+    "a path": {"architecture": "local-dir:/"},
+    "another architecture": {"architecture": "ViT-B-32", "trunk": {}},
+    "a tower that cannot be taken apart": {"architecture": "RN50", "trunk": {}},
+    "a text tower of another library": {"architecture": "roberta-ViT-B-32", "trunk": {}, "image_px": 224},
+    "pictures of another size": {"image_px": 64},
+    "one head more": {"trunk": {"num_heads": 3}},
+    "no heads": {"trunk": {"num_heads": 0}},
+    "one text head more": {"text": {"heads": 3}},
+    "a block more": {"trunk": {"depth": 5}},
+    "terabytes": {"trunk": {"embed_dim": 8192, "depth": 128}},
+    "terabytes of text": {"text": {"width": 8192, "layers": 128}},
+    "more than there can be": {"trunk": {"embed_dim": 10**9}},
+    "an enormous picture": {"image_px": 8192, "trunk": {"img_size": 8192, "patch_size": 1}},
+    "less than a patch": {"image_px": 8, "trunk": {"img_size": 8}},
+    "a joint space of another size": {"joint_dim": 33},
+    "rotations of a kind that is not known": {"rope_cls": "middle"},
+    "a size that is not known": {"trunk": {"mlp_ratio": 4}},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_backbone_that_makes_no_sense_is_refused_when_loaded(what: str, two_towers: Path) -> None:
+    """At once and without taking memory: sizes are compared before anything is built."""
+    card = card_of(two_towers)
+    backbone = card["config"]["backbone"]
+    for key, value in STRANGE[what].items():
+        backbone[key] = (backbone[key] | value if value else {}) if isinstance(value, dict) else value
+    rewrite(two_towers, card)
+    assert "mine.safetensors" in refusal(two_towers)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_backbone_that_is_not_finite_is_refused(value: float, two_towers: Path) -> None:
+    path = two_towers.parent / "pe.safetensors"
+    tensors = load_file(path)
+    tensors["visual.trunk.norm.weight"][3] = value
+    write_tensors(path, tensors)
+    rewrite(two_towers, {"backbone_sha256": sha256_of_file(path)})
+    assert "tower.visual.trunk.norm.weight has values that are not finite" in refusal(two_towers)
+
+
+def test_tensors_that_cannot_be_written_say_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere.*cannot be written"):
+        write_tensors(tmp_path / "nowhere" / "x.safetensors", {"a": torch.ones(1)})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["transformer", "transformer.resblocks.x.ln_1.bias", "transformer.resblocks", "a.int8"])
+def test_a_backbone_with_names_that_mislead_is_refused(key: str, good: Path, tiny_weights: Path) -> None:
+    path = good.parent / "odd.safetensors"
+    write_tensors(path, load_file(tiny_weights / TINY_TOWER_FILE) | {key: torch.ones(2)})
+    rewrite(good, {"backbone_file": path.name, "backbone_sha256": sha256_of_file(path)})
+    refusal(good)

@@ -1,5 +1,6 @@
 """Windows -> SegmentScores: the same digits however many threads, in order, and honest about what is not a number."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -129,9 +130,9 @@ def test_one_frame_has_no_stderr(tiny_scorer: Scorer) -> None:
 def test_features_are_what_the_head_is_given(tiny_scorer: Scorer) -> None:
     features = list(tiny_scorer.features(inputs(2, 1)))
     qclip = tiny_scorer.model.qclip
-    assert all(f.shape == (qclip.config.feature_dim,) and f.dtype == torch.float32 for f in features)
+    assert all(f.shape == (qclip.feature_dim,) and f.dtype == torch.float32 for f in features)
     for made, segment in zip(features, tiny_scorer.score(inputs(2, 1)), strict=True):
-        assert float(qclip.head.score(qclip.head(made[None]))) == pytest.approx(segment.score, abs=1e-3)
+        assert float(qclip.head(made[None])[1]) == pytest.approx(segment.score, abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
@@ -153,6 +154,20 @@ def test_values_are_rounded_and_kept_in_range() -> None:
     assert segment.levels is not None
     assert (segment.levels.good, segment.levels.excellent) == (0.123457, 0.876543)
     assert segment_score(window(0, 1), -1e-6, None, [1.0, 0, 0, 0, 0]).score == 0
+
+
+def test_raw_scores_are_mapped_and_kept_in_their_range(tiny_scorer: Scorer) -> None:
+    """Card.score_map is applied to the score and to its spread; outside of Card.score_range there is nothing."""
+    model = tiny_scorer.model
+    raw = list(tiny_scorer.score(inputs(3, 2)))
+    low, high = sorted(-40 + 2 * s.score for s in raw if s.score is not None)
+    card = msgspec.structs.replace(model.card, score_map=(2.0, -40.0), score_range=(low - 1, (low + high) / 2))
+    mapped = list(Scorer(dataclasses.replace(model, card=card), "cpu", threads=2).score(inputs(3, 2)))
+    for before, after in zip(raw, mapped, strict=True):
+        assert before.score is not None
+        assert after.score == pytest.approx(min(-40 + 2 * before.score, (low + high) / 2), abs=3e-4)
+        assert after.score_stderr == pytest.approx(2 * (before.score_stderr or 0), abs=3e-4)
+        assert after.levels == before.levels
 
 
 def test_torchs_thread_count_is_restored(tiny_scorer: Scorer) -> None:

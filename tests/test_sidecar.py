@@ -12,9 +12,10 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from qclip_ffmpeg.emit import sidecar
-from qclip_ffmpeg.emit.sidecar import from_json, json_schema, sidecar_path, to_json, write_atomically
+from qclip_ffmpeg import files
+from qclip_ffmpeg.emit.sidecar import from_json, json_schema, sidecar_path, to_json
 from qclip_ffmpeg.errors import InputError, UsageError
+from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.probe import ProbeSettings, failed_track, probe
 from qclip_ffmpeg.reader import InputOptions
 from qclip_ffmpeg.scorer import Scorer
@@ -78,7 +79,7 @@ def test_the_schema_refuses_what_breaks_the_contract(track: QualityTrack) -> Non
     """So that the tests above mean something."""
     validator = Draft202012Validator(json_schema())
     written = json.loads(to_json(track))
-    for path, value in [("score", 101), ("score", "80"), ("levels", {"bad": 1}), ("start_s", None), ("flags", None)]:
+    for path, value in [("score", True), ("score", "80"), ("levels", {"bad": 1}), ("start_s", None), ("flags", None)]:
         broken = json.loads(to_json(track))
         broken["segments"][0][path] = value
         assert not validator.is_valid(broken), path
@@ -166,11 +167,35 @@ def test_what_is_no_track_is_refused_in_one_line(data: bytes, said: str) -> None
     assert "\n" not in str(raised.value)
 
 
-def test_a_score_out_of_range_is_refused(track: QualityTrack) -> None:
+@pytest.mark.parametrize("score", [100.5, 100.001, -0.001, 1e300])
+def test_a_score_out_of_range_is_refused(score: float, track: QualityTrack) -> None:
+    """Out of the range that the track itself says; the schema cannot say so."""
     written = json.loads(to_json(track))
-    written["segments"][0]["score"] = 100.5
-    with pytest.raises(InputError, match=r"segments\[0\]\.score|segments\[\.\.\.\]\.score"):
+    written["segments"][1]["score"] = score
+    with pytest.raises(InputError, match=r"^x: .*segments\[1\]\.score.*outside model\.score_range \(0 to 100\)$"):
         from_json(json.dumps(written).encode(), "x")
+
+
+@pytest.mark.parametrize(("scores", "fits"), [((-0.5, 0.25), True), ((-0.25, 0.61), False), ((-0.61, 0.25), False)])
+def test_raw_scores_have_a_range_of_their_own(scores: tuple[float, float], fits: bool, track: QualityTrack) -> None:
+    """A model without a calibration may score below 0."""
+    model = msgspec.structs.replace(track.model, score_range=(-0.6, 0.6))
+    segments = [msgspec.structs.replace(s, score=v) for s, v in zip(track.segments, scores, strict=True)]
+    written = to_json(msgspec.structs.replace(track, model=model, segments=segments))
+    Draft202012Validator(json_schema()).validate(strictly(written))
+    if fits:
+        assert [s.score for s in from_json(written, "x").segments] == list(scores)
+    else:
+        with pytest.raises(InputError, match=r"outside model\.score_range \(-0\.6 to 0\.6\)$"):
+            from_json(written, "x")
+
+
+def test_a_score_that_was_rounded_over_the_end_of_its_range_is_read(track: QualityTrack) -> None:
+    """Scores have four decimals, the range has all of them."""
+    model = msgspec.structs.replace(track.model, score_range=(-0.12346, 0.12346))
+    segments = [msgspec.structs.replace(s, score=v) for s, v in zip(track.segments, (-0.1235, 0.1235), strict=True)]
+    rounded = msgspec.structs.replace(track, model=model, segments=segments)
+    assert from_json(to_json(rounded), "x") == rounded
 
 
 def test_a_sidecar_lies_beside_its_file() -> None:
@@ -210,7 +235,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
 
     path = tmp_path / "x.json"
     path.write_bytes(b"old")
-    monkeypatch.setattr(sidecar.os if step == "fsync" else Path, step, fail)
+    monkeypatch.setattr(files.os if step == "fsync" else Path, step, fail)
     with pytest.raises(UsageError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
         write_atomically(path, b"new")
     monkeypatch.undo()

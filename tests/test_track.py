@@ -62,6 +62,15 @@ def test_the_harmonic_mean_is_libvmafs() -> None:
     assert pool(segments((1, 0.0))).harmonic_mean == 0
 
 
+@pytest.mark.parametrize("lowest", [-0.5, -1.0, -3.0])
+def test_raw_scores_below_0_have_no_harmonic_mean(lowest: float) -> None:
+    """score + 1 may be 0 or change its sign. All other figures are there."""
+    pooled = pool(segments((1, lowest), (1, 2.0)))
+    assert pooled.harmonic_mean is None
+    assert (pooled.min, pooled.max, pooled.mean) == (lowest, 2.0, (lowest + 2) / 2)
+    assert all(value is not None for value in (pooled.p5, pooled.median, pooled.stdev))
+
+
 def test_the_order_does_not_matter() -> None:
     rows = [(4.0, 55.5, 1.0), (4.0, 12.25, 2.0), (1.5, 97.0, 3.0), (4.0, 30.0, None)]
     assert pool(segments(*rows)) == pool(segments(*reversed(rows)))

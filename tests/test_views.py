@@ -11,9 +11,8 @@ from torch import Tensor
 from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.views import (
     HDR_WHITE_NITS,
+    LARGEST_TILE_PX,
     SIZE_PX,
-    TILE_PX,
-    TILES,
     Display,
     View,
     frame_views,
@@ -23,9 +22,12 @@ from qclip_ffmpeg.views import (
     random_places,
     resample,
     roll_off,
+    tile_size_px,
     to_sdr,
 )
 
+TILE_PX = LARGEST_TILE_PX
+TILES = SIZE_PX // TILE_PX
 GRID = [TILE_PX * i for i in range(TILES)]
 EDGE_PX = 16
 
@@ -94,7 +96,7 @@ class TestResample:
     def test_a_tile_is_that_region_of_the_scaled_picture(self, shown: tuple[int, int]) -> None:
         picture = smooth(640, 360)
         rng = np.random.default_rng(4)
-        lefts, tops = random_places(shown[0], rng), random_places(shown[1], rng)
+        lefts, tops = (random_places(length_px, TILES, TILE_PX, rng) for length_px in shown)
         mosaic = resample(picture, *shown, lefts, tops)
         scaled = interpolated(picture, *shown)
         checked = 0
@@ -124,7 +126,7 @@ class TestResample:
         picture = noise(640, 360)
         deep = picture.astype(np.uint16) * 257
         rng = np.random.default_rng(1)
-        lefts, tops = random_places(960, rng), random_places(540, rng)
+        lefts, tops = (random_places(length_px, TILES, TILE_PX, rng) for length_px in (960, 540))
         difference = resample(picture, 960, 540, lefts, tops) - resample(deep, 960, 540, lefts, tops)
         assert difference.abs().max() < 1e-6
 
@@ -138,19 +140,37 @@ class TestResample:
 class TestPlaces:
     @pytest.mark.parametrize("length_px", [224, 225, 231, 500, 1080, 3840])
     def test_one_tile_inside_each_cell(self, length_px: int) -> None:
-        rng = np.random.default_rng(0)
-        for _ in range(50):
-            for i, place in enumerate(random_places(length_px, rng)):
-                assert i * length_px // TILES <= place
-                assert place + TILE_PX <= (i + 1) * length_px // TILES
+        assert_one_tile_inside_each_cell(length_px, TILES, TILE_PX)
+
+    @pytest.mark.parametrize(("tiles", "tile_px"), [(12, 28), (8, 32), (12, 32), (3, 32)])
+    @pytest.mark.parametrize("length_px", [384, 385, 1080, 3840])
+    def test_also_in_grids_of_other_sizes(self, length_px: int, tiles: int, tile_px: int) -> None:
+        assert_one_tile_inside_each_cell(length_px, tiles, tile_px)
 
     def test_every_place_is_reached(self) -> None:
         rng = np.random.default_rng(0)
-        first = {random_places(245, rng)[0] for _ in range(200)}
+        first = {random_places(245, TILES, TILE_PX, rng)[0] for _ in range(200)}
         assert first == {0, 1, 2, 3}  # cells of 35, tiles of 32
 
     def test_at_224_there_is_one_place(self) -> None:
-        assert random_places(224, np.random.default_rng(0)) == GRID
+        assert random_places(224, TILES, TILE_PX, np.random.default_rng(0)) == GRID
+
+    @pytest.mark.parametrize(
+        ("size_px", "tile_px"), [(224, 32), (336, 28), (384, 32), (256, 32), (96, 32), (378, 27), (448, 32), (16, 16)]
+    )
+    def test_tiles_fill_a_view(self, size_px: int, tile_px: int) -> None:
+        assert tile_size_px(size_px) == tile_px
+        assert size_px % tile_px == 0
+
+
+def assert_one_tile_inside_each_cell(length_px: int, tiles: int, tile_px: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        places = random_places(length_px, tiles, tile_px, rng)
+        assert len(places) == tiles
+        for i, place in enumerate(places):
+            assert i * length_px // tiles <= place
+            assert place + tile_px <= (i + 1) * length_px // tiles
 
 
 class TestDisplay:
@@ -224,6 +244,24 @@ class TestFrameViews:
         _, mosaic = frame_views(picture, (630, 350), "sdr", VIEWS, np.random.default_rng(3))
         centres = mosaic[0, TILE_PX // 2 :: TILE_PX, TILE_PX // 2 :: TILE_PX]
         assert torch.equal(centres, torch.from_numpy(grays / np.float32(255)))
+
+    @pytest.mark.parametrize("size_px", [96, 256, 336, 384])
+    def test_views_are_as_large_as_the_backbone_needs(self, size_px: int) -> None:
+        picture = smooth(640, 480)
+        views = frame_views(picture, (1440, 1080), "sdr", VIEWS, np.random.default_rng(0), size_px)
+        assert views.shape == (2, 3, size_px, size_px)
+        inner = (slice(None), slice(EDGE_PX, -EDGE_PX), slice(EDGE_PX, -EDGE_PX))
+        assert (views[0] - interpolated(picture, size_px, size_px))[inner].abs().max() < 1e-5
+        tile_px = tile_size_px(size_px)
+        rng = np.random.default_rng(0)
+        lefts, tops = (random_places(length_px, size_px // tile_px, tile_px, rng) for length_px in (1440, 1080))
+        tile = interpolated(picture, 1440, 1080)[:, tops[1] : tops[1] + tile_px, lefts[2] : lefts[2] + tile_px]
+        assert (views[1][:, tile_px:, 2 * tile_px :][:, :tile_px, :tile_px] - tile).abs().max() < 1e-5
+
+    def test_a_display_smaller_than_a_view_is_enlarged(self) -> None:
+        """224 lines are the least a display shows; a backbone may look at more."""
+        views = frame_views(noise(640, 360), (398, 224), "sdr", VIEWS, np.random.default_rng(0), 336)
+        assert views.shape == (2, 3, 336, 336)
 
     def test_hdr_is_mapped_after_scaling(self) -> None:
         picture = noise(640, 360, np.uint16)

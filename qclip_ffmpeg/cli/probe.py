@@ -271,7 +271,8 @@ def write_sidecar(source: str, track: "QualityTrack") -> int:
 
     Returns the exit code; a failure is said and the other inputs are still measured.
     """
-    from qclip_ffmpeg.emit.sidecar import sidecar_path, to_json, write_atomically
+    from qclip_ffmpeg.emit.sidecar import sidecar_path, to_json
+    from qclip_ffmpeg.files import write_atomically
 
     try:
         write_atomically(sidecar_path(Path(source)), to_json(track))
@@ -283,7 +284,8 @@ def write_sidecar(source: str, track: "QualityTrack") -> int:
 
 def write_results(sources: list[str], tracks: list["QualityTrack"], options: dict[str, Any]) -> None:
     """The file of -o, standard output, and the table when the JSON does not go to standard output."""
-    from qclip_ffmpeg.emit.sidecar import to_json, write_atomically
+    from qclip_ffmpeg.emit.sidecar import to_json
+    from qclip_ffmpeg.files import write_atomically
 
     whole = to_json(tracks[0] if len(sources) == 1 else tracks)
     if options["output"]:

@@ -1,18 +1,16 @@
-"""The JSON sidecar: QualityTrack <-> JSON, its schema, and writing it without ever leaving half a file.
+"""The JSON sidecar: QualityTrack <-> JSON, and its schema.
 
 python -m qclip_ffmpeg.emit.sidecar          prints the JSON Schema
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from qclip_ffmpeg.errors import InputError, UsageError
-from qclip_ffmpeg.track import SCHEMA_VERSION, QualityTrack
+from qclip_ffmpeg.errors import InputError
+from qclip_ffmpeg.track import SCHEMA_VERSION, SCORE_DECIMALS, QualityTrack
 
 SIDECAR_SUFFIX = ".qclip.json"
 SCHEMA_ID = f"urn:qclip-ffmpeg:qclip-track:{SCHEMA_VERSION}"
@@ -34,7 +32,7 @@ def from_json(data: bytes, name: str) -> QualityTrack:
         name: what to call it in messages.
 
     Raises:
-        InputError: not a quality track, or one of a newer major version.
+        InputError: not a quality track, one of a newer major version, or with a score that its model cannot give.
     """
     try:
         head = msgspec.json.decode(data)
@@ -46,46 +44,28 @@ def from_json(data: bytes, name: str) -> QualityTrack:
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise InputError(f"{name}: has schema version {version}, this program reads {SCHEMA_VERSION}; measure it again")
     try:
-        return msgspec.convert(head, QualityTrack)
+        track = msgspec.convert(head, QualityTrack)
     except msgspec.ValidationError as error:
         raise InputError(f"{name}: is not a valid quality track: {error}") from None
+    check_scores(track, name)
+    return track
+
+
+def check_scores(track: QualityTrack, name: str) -> None:
+    """Raises InputError where a score lies outside the range of its model, which the schema cannot say."""
+    low, high = track.model.score_range
+    rounding = 10**-SCORE_DECIMALS
+    for segment in track.segments:
+        if segment.score is not None and not low - rounding <= segment.score <= high + rounding:
+            raise InputError(
+                f"{name}: is not a valid quality track: segments[{segment.index}].score is {segment.score:g}, "
+                f"outside model.score_range ({low:g} to {high:g})"
+            )
 
 
 def sidecar_path(source: Path) -> Path:
     """Where the sidecar of a media file goes: <input>.qclip.json beside it."""
     return source.with_name(source.name + SIDECAR_SUFFIX)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name holds either what it held before or all of `data`, even after a crash.
-
-    Raises:
-        UsageError: the folder is missing or cannot be written to, or the disk is full.
-    """
-    try:
-        if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: a rename would replace it
-            path.write_bytes(data)
-        else:
-            replace_file(path.resolve(), data)  # a link stays a link: what it points to is replaced
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a temporary file beside `path` and rename it; it is removed if anything goes wrong."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def json_schema() -> dict[str, object]:

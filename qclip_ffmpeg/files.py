@@ -1,0 +1,49 @@
+"""Writing a file without ever leaving half of one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qclip_ffmpeg.errors import UsageError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that its name holds either what it held before or all of `data`, even after a crash.
+
+    Raises:
+        UsageError: the folder is missing or cannot be written to, or the disk is full.
+    """
+    try:
+        if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: a rename would replace it
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)  # a link stays a link: what it points to is replaced
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a temporary file beside `path` and rename it; it is removed if anything goes wrong."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it takes the name `path` at the end, or is removed on an error."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
