@@ -11,24 +11,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from tiny_model import TINY, random_qclip, tiny_card
+from tiny_model import TINY, TINY_READOUT, random_qclip, tiny_card
 
 from qclip_ffmpeg.checkpoint import LoadedModel, load_model
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import LEVEL_SCORES
+from qclip_ffmpeg.model import LEVEL_SCORES, Statistics, nearest_levels
 from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.train import fit, ladders
 from qclip_ffmpeg.train.fit import (
     cross_validated,
     features_of,
-    figures,
+    figures_line,
     fit_head,
-    pairs_ordered_right,
+    nearest_levels,
     predict,
-    ridge,
-    soft_levels,
     window_of,
 )
+from qclip_ffmpeg.train.heads import ridge
 from qclip_ffmpeg.train.ladders import LabelledEncode, encodes_of, even, read_labels, rng_for, vmaf
 from qclip_ffmpeg.train.recipe import Codec, FitRecipe, LadderRecipe, ModelRecipe, Recipe, RungHeight
 
@@ -46,7 +45,7 @@ LADDER = LadderRecipe(
 FIT = FitRecipe(
     seed=0, folds=5, frames_per_encode=2, ridge=0.3, level_spread=25.0, steps=50, learning_rate=1e-4, hold=1.0
 )
-RECIPE = Recipe(LADDER, ModelRecipe(TINY.views, TINY.exit_blocks, TINY.statistics, frames_per_window=2), FIT)
+RECIPE = Recipe(LADDER, ModelRecipe(TINY.views, *msgspec.structs.astuple(TINY_READOUT), frames_per_window=2), FIT)
 
 replace = msgspec.structs.replace
 
@@ -74,13 +73,13 @@ def synthetic(count: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[n
         (104, [0, 0, 0, 0, 1]),
     ],
 )
-def test_soft_levels_by_hand(score: float, weights: list[float]) -> None:
-    assert soft_levels(torch.tensor([float(score)])).tolist()[0] == pytest.approx(weights, abs=1e-6)
+def test_nearest_levels_by_hand(score: float, weights: list[float]) -> None:
+    assert nearest_levels(torch.tensor([float(score)])).tolist()[0] == pytest.approx(weights, abs=1e-6)
 
 
-def test_the_expectation_of_soft_levels_is_the_score() -> None:
+def test_the_expectation_of_nearest_levels_is_the_score() -> None:
     scores = torch.linspace(0, 100, 401)
-    weights = soft_levels(scores)
+    weights = nearest_levels(scores)
     torch.testing.assert_close(weights @ torch.tensor(LEVEL_SCORES), scores, atol=1e-4, rtol=0)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(401))
     assert ((weights > 0).sum(dim=1) <= 2).all()
@@ -117,17 +116,6 @@ def test_ridge_finds_the_slope_and_shrinks_it() -> None:
     assert slope.tolist() == pytest.approx([20 / (2 + 0.3 * 3 / 1000)])
 
 
-def test_pairs_are_counted_within_a_group_and_apart() -> None:
-    label = np.array([10.0, 20.0, 30.0, 10.0, 90.0])
-    score = np.array([1.0, 3.0, 2.0, 9.0, 0.0])
-    group = ["a", "a", "a", "b", "b"]
-    # a: 10-20 right, 10-30 right, 20-30 wrong; b: 10-90 wrong
-    assert pairs_ordered_right(score, label, group, apart=5) == (2, 4)
-    assert pairs_ordered_right(score, label, group, apart=20) == (1, 2)
-    assert pairs_ordered_right(score, label, group, apart=100) == (0, 0)
-    assert pairs_ordered_right(label, label, ["x"] * 5, apart=1) == (9, 9)
-
-
 def row(content: str, score: float, kind: str = "still") -> LabelledEncode:
     return LabelledEncode(f"{content}.{score}.mkv", content, kind, "libx264", 30, 360, 360, score)
 
@@ -154,16 +142,25 @@ def test_the_score_of_an_encode_comes_from_a_head_that_never_saw_its_content(mon
 def test_figures_are_one_line_about_one_prediction() -> None:
     label = [10.0, 30.0, 50.0, 70.0]
     rows = [row(f"content{i // 2}", score) for i, score in enumerate(label)]
-    said = figures("held out", np.array(label) + 1, rows)
-    assert said.startswith("held out: 4 encodes of 2 contents, SROCC 1.000, PLCC 1.000, RMSE 1.0")
-    assert "pairs >= 5 apart 100.0 % of 2" in said
+    said = figures_line("held out", np.array(label) + 1, rows)
+    assert said.startswith("held out: 4 encodes of 2 contents, SROCC 1.000 [1.000, 1.000], PLCC 1.000 [1.000, 1.000], ")
+    assert "RMSE 0.0 [0.0, 0.0] (1.0 before the logistic)" in said
+    assert said.endswith("pairs >= 5 apart 100.0% [100.0%, 100.0%] of 2, pairs >= 2 apart 100.0% [100.0%, 100.0%] of 2")
     assert "\n" not in said
+
+
+def test_encodes_of_two_references_are_no_pair() -> None:
+    """A still and a pan of one photograph have labels of their own."""
+    rows = [row("content", 10.0), row("content", 30.0, "pan"), row("content", 50.0)]
+    assert "pairs >= 5 apart 100.0% of 1" in figures_line("one photograph", np.array([1.0, 2.0, 3.0]), rows)
 
 
 def test_figures_without_a_pair_to_compare() -> None:
     """One encode a content is a fair set to score."""
     rows = [row(f"content{i}", score) for i, score in enumerate([10.0, 30.0, 50.0])]
-    assert "SROCC 1.000" in figures("one each", np.array([1.0, 2.0, 3.0]), rows)
+    said = figures_line("one each", np.array([1.0, 2.0, 3.0]), rows)
+    assert "SROCC 1.000" in said
+    assert "pairs" not in said
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.2, 2), (2.9, 2), (3.1, 4), (359.64, 360), (143.6, 144)])
@@ -314,7 +311,7 @@ def replaced(encode: LabelledEncode, **changes: str) -> LabelledEncode:
 def test_features_are_made_once(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, features = features_of(labelled, RECIPE)
     assert [r.content for r in rows] == ["a", "b"]
-    assert features.shape == (2, TINY.feature_dim)
+    assert features.shape == (2, random_qclip().feature_dim)
     assert not np.array_equal(features[0], features[1])
     with monkeypatch.context() as patch:
         patch.delattr("qclip_ffmpeg.train.fit.window_of")
@@ -357,9 +354,9 @@ def test_the_preset_is_complete() -> None:
     assert sum(c.chance for c in recipe.ladder.codecs) == pytest.approx(1)
     assert sum(r.chance for r in recipe.ladder.rungs) == pytest.approx(1)
     card = load_model().card
-    assert card.config.tower.blocks == max(recipe.model.exit_blocks)
-    for field in ("views", "exit_blocks", "statistics"):
-        assert getattr(card.config, field) == getattr(recipe.model, field), "the bundled model was fitted by it"
+    assert card.config.backbone.blocks == max(recipe.model.exit_blocks)
+    assert card.config.views == recipe.model.views, "the bundled model was fitted by it"
+    assert card.config.readout == Statistics(recipe.model.exit_blocks, recipe.model.statistics)
     assert card.frames_per_window == recipe.model.frames_per_window
 
 

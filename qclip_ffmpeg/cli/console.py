@@ -15,6 +15,7 @@ from rich.text import Text
 from qclip_ffmpeg.errors import QClipError
 
 if TYPE_CHECKING:
+    from qclip_ffmpeg.summary import Summary
     from qclip_ffmpeg.track import QualityTrack
 
 EXIT_COULD_NOT_MEASURE = 1
@@ -102,6 +103,72 @@ class ProbeProgress:
         if self._plain and now_s - self._said_s >= PLAIN_PROGRESS_INTERVAL_S:
             self._said_s = now_s
             stderr.print(f"{name}: {at}, {frames / spent_s:.0f} fps, {done_s / spent_s:.1f}x")
+
+
+class StageProgress:
+    """How far a run of several stages is: a bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._plain = not quiet and not stderr.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+            TimeRemainingColumn(),
+            console=stderr,
+            transient=True,
+            disable=quiet or not stderr.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=1)
+        self._said_s = time.monotonic()
+
+    def __enter__(self) -> "StageProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` units of a stage are done."""
+        if self._bar.tasks[0].description != stage:
+            self._bar.reset(self._task, description=stage)
+        self._bar.update(self._task, completed=done, total=max(total, 1))
+        now_s = time.monotonic()
+        if self._plain and now_s - self._said_s >= PLAIN_PROGRESS_INTERVAL_S:
+            self._said_s = now_s
+            stderr.print(f"{stage}: {done} of {total}", soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line of result for people."""
+    stderr.print(message, soft_wrap=True)
+
+
+def print_summary(architecture: str, summary: "Summary") -> None:
+    """A model's parts as a table on standard output."""
+    table = Table(title=architecture, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("tower")
+    table.add_column("part")
+    for title in ("width", "frozen", "trained", "GFLOP"):
+        table.add_column(title, justify="right")
+    for part in summary.parts:
+        table.add_row(
+            part.tower,
+            part.name,
+            "" if part.width is None else str(part.width),
+            f"{part.frozen_parameters:,}" if part.frozen_parameters else "",
+            Text(f"{part.trained_parameters:,}", style="green") if part.trained_parameters else "",
+            "" if part.gflops is None else f"{part.gflops:.2f}",
+        )
+    stdout = Console(highlight=False, markup=False, emoji=False)
+    stdout.print(table)
+    stdout.print(
+        f"\nfrozen {summary.frozen_parameters:,}, trained {summary.trained_parameters:,} parameters "
+        f"({summary.trained_parameters / 1e6:.2f} M); {summary.gflops_per_frame:.1f} GFLOP a frame, all its "
+        "views together. The text tower runs once a checkpoint.",
+        soft_wrap=True,
+    )
 
 
 def clock(seconds: float) -> str:

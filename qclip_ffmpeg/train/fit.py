@@ -10,7 +10,6 @@ head that is written is fitted on all contents with the same settings.
 
 import argparse
 import hashlib
-import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,32 +19,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from qclip_ffmpeg.checkpoint import WEIGHTS_DIR, Card, LoadedModel, read_tower, save_checkpoint, sha256_of_file
+from qclip_ffmpeg.checkpoint import WEIGHTS_DIR, Card, LoadedModel, read_backbone, save_checkpoint, sha256_of_file
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.model import LEVEL_SCORES, LEVELS, LevelHead, ModelConfig, QClip, TowerConfig
+from qclip_ffmpeg.model import LevelHead, ModelConfig, QClip, Statistics, nearest_levels
 from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.probe import frame_views_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
+from qclip_ffmpeg.train.config import BUNDLED_FILE, BUNDLED_TOWER
+from qclip_ffmpeg.train.heads import standardise, start_at_ridge
 from qclip_ffmpeg.train.ladders import LabelledEncode, read_labels
+from qclip_ffmpeg.train.metrics import figures, pairs_ordered_right, share_of_pairs_right
 from qclip_ffmpeg.train.recipe import FitRecipe, Recipe
 from qclip_ffmpeg.views import Display
 
 WHOLE_S = Fraction(3600)  # longer than any encode
-TOWER_FILE = "clip-vitb16-blocks1to8-int8.safetensors"
-TOWER = TowerConfig(  # all that the file holds
-    architecture="ViT-B-16-quickgelu",
-    width=768,
-    heads=12,
-    patch_px=16,
-    image_px=224,
-    blocks=8,
-    image_mean=(0.48145466, 0.4578275, 0.40821073),
-    image_std=(0.26862954, 0.26130258, 0.27577711),
-)
 
 
 def untrained_card(recipe: Recipe) -> Card:
@@ -55,13 +45,12 @@ def untrained_card(recipe: Recipe) -> Card:
         status="untrained",
         description="",
         config=ModelConfig(
-            tower=msgspec.structs.replace(TOWER, blocks=max(recipe.model.exit_blocks)),
+            backbone=msgspec.structs.replace(BUNDLED_TOWER, blocks=max(recipe.model.exit_blocks)),
             views=recipe.model.views,
-            exit_blocks=recipe.model.exit_blocks,
-            statistics=recipe.model.statistics,
+            readout=Statistics(recipe.model.exit_blocks, recipe.model.statistics),
         ),
-        tower_file=TOWER_FILE,
-        tower_sha256=sha256_of_file(WEIGHTS_DIR / TOWER_FILE),
+        backbone_file=BUNDLED_FILE,
+        backbone_sha256=sha256_of_file(WEIGHTS_DIR / BUNDLED_FILE),
         display=str(Display(*recipe.ladder.display)),
         frames_per_window=recipe.model.frames_per_window,
     )
@@ -71,7 +60,7 @@ def untrained_model(recipe: Recipe) -> LoadedModel:
     """The model of `untrained_card`."""
     card = untrained_card(recipe)
     qclip = QClip(card.config)
-    qclip.tower.load_state_dict(read_tower(WEIGHTS_DIR / TOWER_FILE, card.config.tower.blocks))
+    qclip.tower.load_state_dict(read_backbone(WEIGHTS_DIR / BUNDLED_FILE, card.config.backbone))
     return LoadedModel(qclip.eval().requires_grad_(False), card, "")
 
 
@@ -79,8 +68,8 @@ def features_of(folder: Path, recipe: Recipe) -> tuple[list[LabelledEncode], NDA
     """Labels of a folder of encodes and the mean features of each, (encodes, D); kept beside them for the next fit."""
     rows = read_labels(folder / "labels.csv")
     encodes = [(row.file, (folder / row.file).stat().st_size, (folder / row.file).stat().st_mtime_ns) for row in rows]
-    tower_sha256 = untrained_card(recipe).tower_sha256
-    decided_by = [recipe.model, recipe.fit.frames_per_encode, recipe.ladder.display, tower_sha256, encodes]
+    card = untrained_card(recipe)
+    decided_by = [recipe.model, recipe.fit.frames_per_encode, recipe.ladder.display, card.backbone_sha256, encodes]
     cache = folder / f"features-{hashlib.sha256(msgspec.json.encode(decided_by)).hexdigest()[:12]}.safetensors"
     if not cache.exists():
         scorer = Scorer(untrained_model(recipe), "cpu")
@@ -95,7 +84,7 @@ def window_of(path: Path, row: LabelledEncode, recipe: Recipe) -> WindowViews:
     display = Display(recipe.ladder.display[0], row.display_height_px)
     with open_video(str(path), InputOptions()) as video:
         window = next(windows(video, segment_s=WHOLE_S, frames_per_window=recipe.fit.frames_per_encode))
-        return WindowViews(window, frame_views_of(window, video.info, display, recipe.model.views, seed=0))
+        return WindowViews(window, frame_views_of(window, video.info, display, untrained_card(recipe).config, seed=0))
 
 
 def fit_head(features: NDArray[np.float32], label: NDArray[np.float64], recipe: FitRecipe) -> LevelHead:
@@ -106,17 +95,13 @@ def fit_head(features: NDArray[np.float32], label: NDArray[np.float64], recipe: 
         label: (N,), 0..100.
     """
     head = LevelHead(features.shape[1])
-    head.mean.copy_(torch.from_numpy(features.mean(axis=0)))
-    head.scale.copy_(torch.from_numpy(features.std(axis=0) + 1e-3))
-    x = (torch.from_numpy(features) - head.mean) / head.scale
+    seen = torch.from_numpy(features)
     y = torch.from_numpy(label).float()
-    slope, offset = ridge(x.double(), y.double(), recipe.ridge)
-    levels = torch.tensor(LEVEL_SCORES)
-    # A normal distribution around each level's score, all of one spread, has logits linear in the prediction.
-    vectors = levels[:, None] * slope.float() / recipe.level_spread**2
-    head.level_vectors.data.copy_(vectors)
-    head.level_bias.data.copy_((levels * offset - levels**2 / 2) / recipe.level_spread**2)
-    target = soft_levels(y)
+    standardise(head, seen)
+    start_at_ridge(head, seen, y, recipe.ridge, recipe.level_spread)
+    x, levels = head.standardise(seen), head.level_scores
+    vectors = head.level_vectors.detach().clone()
+    target = nearest_levels(y)
     optimiser = torch.optim.Adam([head.level_vectors, head.level_bias], lr=recipe.learning_rate)
     for _ in range(recipe.steps):
         logits = x @ head.level_vectors.T + head.level_bias
@@ -130,58 +115,27 @@ def fit_head(features: NDArray[np.float32], label: NDArray[np.float64], recipe: 
     return head.requires_grad_(False)
 
 
-def ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, float]:
-    """Ridge regression in its dual form: x (N, D) standardised, y (N,) -> slope (D,), offset."""
-    offset = y.mean()
-    penalty = strength * x.shape[0] * x.shape[1] / 1000
-    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(x.shape[0], dtype=x.dtype), y - offset)
-    return x.T @ dual, float(offset)
-
-
-def soft_levels(score: Tensor) -> Tensor:
-    """Scores (N,) 0..100 as weights of the two nearest levels, (N, 5), whose expectation is the score."""
-    place = score.clamp(0, 100) / (100 / (len(LEVELS) - 1))
-    lower = place.floor().clamp(max=len(LEVELS) - 2).long()
-    weights = torch.zeros(len(score), len(LEVELS))
-    weights.scatter_(1, lower[:, None], (1 - (place - lower))[:, None])
-    return weights.scatter_(1, lower[:, None] + 1, (place - lower)[:, None])
-
-
 def predict(head: LevelHead, features: NDArray[np.float32]) -> NDArray[np.float64]:
     with torch.inference_mode():
-        return head.score(head(torch.from_numpy(features))).double().numpy()
+        scores: NDArray[np.float64] = head(torch.from_numpy(features))[1].double().numpy()
+        return scores
 
 
-def pairs_ordered_right(
-    score: NDArray[np.float64], label: NDArray[np.float64], group: Sequence[str], apart: float
-) -> tuple[int, int]:
-    """(right, all) pairs within a group whose labels are at least `apart` apart."""
-    right = total = 0
-    for members in (np.flatnonzero(np.array(group) == g) for g in set(group)):
-        for a, b in itertools.combinations(members, 2):
-            if abs(label[a] - label[b]) >= apart:
-                total += 1
-                right += int((score[a] > score[b]) == (label[a] > label[b]))
-    return right, total
-
-
-def figures(name: str, score: NDArray[np.float64], rows: Sequence[LabelledEncode]) -> str:
-    """One line: rank and linear correlation with the label, error, and order within a content."""
-    from scipy.stats import pearsonr, spearmanr
-
+def figures_line(name: str, score: NDArray[np.float64], rows: Sequence[LabelledEncode]) -> str:
+    """One line: how well scores agree with the labels, and with the order within a content, with 95 % intervals."""
     label = np.array([r.vmaf for r in rows])
-    group = [f"{r.content}/{r.kind}" for r in rows]
+    content = [r.content for r in rows]
+    group = [f"{r.content}/{r.kind}" for r in rows]  # what was compared with one reference
+    found = figures(score, label, content)
     order = [
-        f"pairs >= {d} apart {100 * r / n:.1f} % of {n}"
-        for d in (5, 2)
-        for r, n in [pairs_ordered_right(score, label, group, d)]
-        if n
+        f", pairs >= {apart} apart {share_of_pairs_right(score, label, group, apart, cluster=content):.1%} of {pairs}"
+        for apart in (5, 2)
+        if (pairs := pairs_ordered_right(score, label, group, apart)[1])
     ]
-    rmse = float(np.sqrt(np.mean((score - label) ** 2)))
+    raw_rmse = float(np.sqrt(np.mean((score - label) ** 2)))
     return (
-        f"{name}: {len(rows)} encodes of {len({r.content for r in rows})} contents, "
-        f"SROCC {spearmanr(score, label).statistic:.3f}, PLCC {pearsonr(score, label).statistic:.3f}, "
-        f"RMSE {rmse:.1f}, {', '.join(order)}"
+        f"{name}: {found.clips} encodes of {found.contents} contents, SROCC {found.srocc}, PLCC {found.plcc}, "
+        f"RMSE {found.rmse:.1f} ({raw_rmse:.1f} before the logistic){''.join(order)}"
     )
 
 
@@ -208,11 +162,13 @@ def main() -> None:
     options = parser.parse_args()
     recipe = read_toml(options.recipe, Recipe)
     rows, features = features_of(options.encodes, recipe)
-    print(figures(f"held-out contents of {options.encodes.name}", cross_validated(rows, features, recipe.fit), rows))
+    print(
+        figures_line(f"held-out contents of {options.encodes.name}", cross_validated(rows, features, recipe.fit), rows)
+    )
     head = fit_head(features, np.array([r.vmaf for r in rows]), recipe.fit)
     for folder in options.transfer:
         other_rows, other_features = features_of(folder, recipe)
-        print(figures(f"never fitted: {folder.name}", predict(head, other_features), other_rows))
+        print(figures_line(f"never fitted: {folder.name}", predict(head, other_features), other_rows))
     card = msgspec.structs.replace(
         untrained_card(recipe),
         id=options.out.stem,

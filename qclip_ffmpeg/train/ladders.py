@@ -23,7 +23,7 @@ import numpy as np
 
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.presets import read_toml
-from qclip_ffmpeg.train.recipe import LadderRecipe, Recipe
+from qclip_ffmpeg.train.recipe import LadderPreset, LadderRecipe
 
 STILL_SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("sources", type=Path, help="folder of clips and stills")
     parser.add_argument("out", type=Path, help="folder for the encodes and labels.csv")
     options = parser.parse_args()
-    recipe = read_toml(options.recipe, Recipe).ladder
+    recipe = read_toml(options.recipe, LadderPreset).ladder
     options.out.mkdir(parents=True, exist_ok=True)
     labels = options.out / "labels.csv"
     done = {row.file for row in read_labels(labels)} if labels.exists() else set()

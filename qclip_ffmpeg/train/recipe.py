@@ -44,6 +44,12 @@ class LadderRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     rungs: list[RungHeight]
 
 
+class LadderPreset(Struct, frozen=True):
+    """The part of any training preset that says how its data are made; the other tables are read by other commands."""
+
+    ladder: LadderRecipe
+
+
 class ModelRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     """What the head sees."""
 

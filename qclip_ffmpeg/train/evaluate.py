@@ -1,0 +1,112 @@
+"""Scores of a model beside the labels of a data set: figures, predictions and pictures, written to a folder."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.probe import run_ahead
+from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
+from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
+from qclip_ffmpeg.train.labels import Clip
+from qclip_ffmpeg.train.metrics import (
+    ContentFigures,
+    Figure,
+    Figures,
+    figures,
+    fit_logistic,
+    per_content,
+    share_of_pairs_right,
+    write_predictions,
+)
+from qclip_ffmpeg.train.plots import scatter_png
+
+PAIRS_APART = (5.0, 2.0)  # score units
+
+
+class Evaluation(Struct, frozen=True):
+    """How well scores agree with labels."""
+
+    data: str
+    """Name of the data set, or of the part of it."""
+    figures: Figures
+    pairs_right: dict[str, Figure]
+    """Share of the pairs of one content, at least so many score units apart, that are ordered right."""
+    per_content: list[ContentFigures]
+
+
+def evaluate(name: str, clips: Sequence[Clip], scores: NDArray[np.float64]) -> Evaluation:
+    """Compare the scores of clips, (N,), with their labels."""
+    label = [clip.score for clip in clips]
+    content = [clip.content for clip in clips]
+    pairs = {f"{apart:g}": share_of_pairs_right(scores, label, content, apart) for apart in PAIRS_APART}
+    return Evaluation(
+        data=name,
+        figures=figures(scores, label, content),
+        pairs_right={apart: share for apart, share in pairs.items() if share.value is not None},
+        per_content=per_content(scores, label, content),
+    )
+
+
+def score_clips(
+    scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progress: Progress
+) -> NDArray[np.float64]:
+    """Raw score of each clip, the whole clip taken as one window, (N,).
+
+    Raises:
+        InputError: a clip cannot be read.
+    """
+    config = scorer.model.card.config
+    ahead = run_ahead(views_of(clips, sampling, config), CLIPS_AHEAD)
+    scores = []
+    try:
+        for done, score in enumerate(scorer.raw_scores(ahead), start=1):
+            progress("scoring", done, len(clips))
+            scores.append(score)
+    finally:
+        ahead.close()
+    found = np.array(scores)
+    if bad := [clip.name for clip, score in zip(clips, found, strict=True) if not np.isfinite(score)]:
+        raise UsageError(f"{bad[0]}: the model gives it no finite score; leave it out of the labels")
+    return found
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write records as a CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def write_evaluation(folder: Path, found: Evaluation, clips: Sequence[Clip], scores: NDArray[np.float64]) -> None:
+    """Write figures.json, per_content.csv, predictions.csv and scatter.png into a folder.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another -o") from None
+    label = [clip.score for clip in clips]
+    content = [clip.content for clip in clips]
+    fit = fit_logistic(scores, label)
+    write_atomically(folder / "figures.json", msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    write_csv(
+        folder / "per_content.csv",
+        ContentFigures.__struct_fields__,
+        [msgspec.structs.asdict(row) for row in found.per_content],
+    )
+    write_predictions(folder / "predictions.csv", [clip.name for clip in clips], content, label, scores, fit(scores))
+    scatter_png(folder / "scatter.png", scores, label, content, found.figures, found.data, fit)

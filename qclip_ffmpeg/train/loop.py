@@ -1,0 +1,412 @@
+"""Train what stands beside the frozen towers, on one split of a data set. Everything of it fits this file.
+
+Every step draws clips in an order that follows from the seed and the epoch, so a run that was killed goes on from its
+last whole epoch as if nothing had been. The epoch is chosen on the validation part; the test part is only ever scored
+with that one.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Struct
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from qclip_ffmpeg.checkpoint import LoadedModel, save_checkpoint
+from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.model import Frozen, QClip, StandardisedHead, level_prompts
+from qclip_ffmpeg.scorer import Precision
+from qclip_ffmpeg.train.activations import Activations, Progress, joined
+from qclip_ffmpeg.train.config import OptimiserRecipe
+from qclip_ffmpeg.train.heads import standardise, start_at_ridge
+from qclip_ffmpeg.train.labels import Clip
+from qclip_ffmpeg.train.losses import plcc_loss, rank_loss
+from qclip_ffmpeg.train.plots import curves_png
+from qclip_ffmpeg.train.splits import Split
+
+STATE_FILE, LOG_FILE, CURVES_FILE, MODEL_FILE = "state.safetensors", "log.jsonl", "curves.png", "model.safetensors"
+SCORED_AT_ONCE = 8  # clips
+
+
+class DivergedError(QClipError):
+    """Training left the finite numbers."""
+
+
+class EpochRow(Struct, omit_defaults=True):
+    """One line of the log."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean over the steps of PLCC loss + rank_weight x rank loss."""
+    plcc_loss: float
+    rank_loss: float
+    learning_rate: float
+    """At the end of the epoch."""
+    val_srocc: float | None = None
+    val_plcc: float | None = None
+    """Of the raw score."""
+    best: bool = False
+    """This epoch's tensors are the result."""
+
+
+class Trainer:
+    """One run: a model at its start, a split, and a folder for what comes of it.
+
+    Args:
+        model: from `config.untrained`; its towers stay as they are.
+        activations: of all clips, filled.
+        clips: of the data set.
+        split: which of them train, choose and test.
+        recipe: how.
+        folder: for the log, the curves, the state to go on from, and the model. Made if missing.
+        run_id: says what decides the run; a folder that holds another run is refused.
+        device: where the model runs.
+        keep_head: the head has learned before (fine-tuning), so that it starts as it is.
+
+    Raises:
+        UsageError: there is nothing to train, or to train on.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        activations: Activations,
+        clips: Sequence[Clip],
+        split: Split,
+        recipe: OptimiserRecipe,
+        folder: Path,
+        run_id: str,
+        device: torch.device | None = None,
+        keep_head: bool = False,
+    ) -> None:
+        self.model, self.qclip = model, model.qclip
+        self.activations, self.recipe, self.folder = activations, recipe, folder
+        self.label = torch.tensor([clip.score for clip in clips])
+        self.train_places = training_places(clips, split, recipe)
+        self.split, self.run_id, self.keep_head = split, run_id, keep_head
+        self.device = device or torch.device("cpu")
+        self.qclip.to(self.device)
+        self.parameters = learned(self.qclip)
+        if recipe.epochs and not self.parameters:
+            raise UsageError("[optimiser] epochs: this model learns nothing; say epochs = 0")
+        self.optimiser = torch.optim.AdamW(
+            [{"params": list(self.parameters.values())}], lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
+        self.ids = self._prompt_ids()
+        self.rows: list[EpochRow] = []
+        self.best: dict[str, Tensor] = {}
+        self.spent_s = 0.0
+
+    def _prompt_ids(self) -> Tensor | None:
+        if self.qclip.text is None or self.qclip.context is None:
+            return None
+        return self.qclip.text.token_ids(level_prompts(len(self.qclip.context))).to(self.device)
+
+    def run(self, progress: Progress) -> QClip:
+        """Train to the end, or from where a killed run stopped; returns the model of the chosen epoch.
+
+        Raises:
+            UsageError: the folder cannot be written, or holds another run.
+            InputError: a clip cannot be read.
+            DivergedError: a loss or a tensor is no longer finite.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._resume():
+            with self._timed():
+                self._start(progress)
+            self._save_state()
+        for epoch in range(len(self.rows) + 1, self.recipe.epochs + 1):
+            with self._timed():
+                row = self._epoch(epoch, progress)
+                self._judge_epoch(row, progress)
+            self._save_state()
+            self._write_log()
+        self.qclip.load_state_dict(self.best, strict=False)
+        return self.qclip
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began_s = time.monotonic()
+        yield
+        self.spent_s += time.monotonic() - began_s
+
+    def _start(self, progress: Progress) -> None:
+        """Features of the training part say where a standardised head starts."""
+        head = self.qclip.head
+        if isinstance(head, StandardisedHead) and (not self.keep_head or self.recipe.ridge is not None):
+            features, done = [], 0
+            for places in batched(self.train_places, SCORED_AT_ONCE):
+                progress("features at the start", done, len(self.train_places))
+                features.append(self._clip_features(places))
+                done += len(places)
+            together = torch.cat(features)
+            standardise(head, together)
+            if self.recipe.ridge is not None:
+                label = self.label[list(self.train_places)].to(self.device)
+                start_at_ridge(head, together, label, self.recipe.ridge)
+        self._refresh_text()
+        self.best = self._trained()
+
+    @torch.no_grad()
+    def _clip_features(self, places: Sequence[int]) -> Tensor:
+        frozen, counts = self._frozen(places)
+        features = self.qclip.features_of(frozen).float().split(counts)  # type: ignore[no-untyped-call]
+        return torch.cat([self.qclip.fusion(f.unsqueeze(0)) for f in features])
+
+    def _epoch(self, epoch: int, progress: Progress) -> EpochRow:
+        order = np.random.default_rng([self.recipe.seed, epoch]).permutation(len(self.train_places))
+        places = [self.train_places[i] for i in order]
+        batches = [b for b in batched(places, self.recipe.batch) if len(b) > 1]
+        sums = np.zeros(3)
+        for step, batch in enumerate(batches):
+            progress(f"epoch {epoch} of {self.recipe.epochs}", step, len(batches))
+            rate = self.learning_rate(((epoch - 1) * len(batches) + step + 1) / len(batches))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            sums += self._step(batch)
+            if not np.isfinite(sums).all():
+                raise self._diverged(epoch)
+        if not all(bool(p.isfinite().all()) for p in self.parameters.values()):
+            raise self._diverged(epoch)
+        loss, plcc, rank = (sums / len(batches)).tolist()
+        return EpochRow(epoch, loss, plcc, rank, rate)
+
+    def _diverged(self, epoch: int) -> DivergedError:
+        return DivergedError(
+            f"{self.folder}: training left the finite numbers (epoch {epoch}); say a lower learning_rate"
+            + ("" if self.recipe.precision == "float32" else ', or precision = "float32"')
+        )
+
+    def learning_rate(self, epoch: float) -> float:
+        """After `epoch` epochs: linear warm-up, then a cosine to zero."""
+        warmup, epochs = self.recipe.warmup_epochs, self.recipe.epochs
+        if epoch <= warmup:
+            return self.recipe.learning_rate * epoch / warmup
+        return self.recipe.learning_rate * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
+
+    def _step(self, places: Sequence[int]) -> tuple[float, float, float]:
+        """One step of the optimiser; returns (loss, PLCC loss, rank loss) of the batch before it."""
+        label = self.label[list(places)].to(self.device)
+        self.optimiser.zero_grad()
+        parts = list(batched(places, math.ceil(len(places) / self.recipe.accumulate)))
+        if len(parts) == 1:
+            self._refresh_text(self.recipe.precision)
+            loss, plcc, rank = self._losses(self._scores(places, self.recipe.precision), label)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        else:
+            # The losses join all clips of a batch. First their gradient by each score, then each part's own gradients.
+            with torch.no_grad():
+                self._refresh_text(self.recipe.precision)
+                scores = torch.cat([self._scores(part, self.recipe.precision) for part in parts])
+            scores.requires_grad_(True)
+            loss, plcc, rank = self._losses(scores, label)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            assert scores.grad is not None
+            gradients = scores.grad.split([len(p) for p in parts])  # type: ignore[no-untyped-call]
+            for part, gradient in zip(parts, gradients, strict=True):
+                self._refresh_text(self.recipe.precision)
+                self._scores(part, self.recipe.precision).backward(gradient)  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimiser)
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.gradient_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return float(loss.detach()), float(plcc.detach()), float(rank.detach())
+
+    def _losses(self, scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        plcc, rank = plcc_loss(scores, label), rank_loss(scores, label)
+        return plcc + self.recipe.rank_weight * rank, plcc, rank
+
+    def _scores(self, places: Sequence[int], precision: Precision = "float32") -> Tensor:
+        """Raw scores of clips, (B,), float32, with gradients where they are on."""
+        frozen, counts = self._frozen(places)
+        with self._autocast(precision):
+            features = self.qclip.features_of(frozen)
+        return torch.cat([self.qclip.judge(f.float().unsqueeze(0))[1] for f in features.split(counts)])  # type: ignore[no-untyped-call]
+
+    def _autocast(self, precision: Precision) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
+
+    def _frozen(self, places: Sequence[int]) -> tuple[Frozen, list[int]]:
+        frozen, counts = joined(self.activations.of(places))
+        return {name: tensor.to(self.device) for name, tensor in frozen.items()}, counts
+
+    def _refresh_text(self, precision: Precision = "float32") -> None:
+        """Put the prompts' text features, of the tensors as they are now, where the head reads them."""
+        if self.ids is not None:
+            with self._autocast(precision):
+                self.qclip.head.text_features = self.qclip.text_features(self.ids).float()
+
+    @torch.no_grad()
+    def scores_of(self, places: Sequence[int], progress: Progress, what: str = "scoring") -> np.ndarray[Any, Any]:
+        """Raw scores of clips, (B,) float64, of the tensors as they are now, in float32 as a checkpoint scores."""
+        self._refresh_text()
+        scores = []
+        for done, part in enumerate(batched(places, SCORED_AT_ONCE)):
+            progress(what, done * SCORED_AT_ONCE, len(places))
+            scores.append(self._scores(part).cpu())
+        found = torch.cat(scores).double().numpy() if scores else np.zeros(0)
+        if not np.isfinite(found).all():
+            raise self._diverged(len(self.rows))
+        return found
+
+    def _judge_epoch(self, row: EpochRow, progress: Progress) -> None:
+        """Add the validation figures, and keep the tensors if this is the best epoch; the last one without a part to
+        choose on."""
+        if self.split.val:
+            from scipy.stats import pearsonr, spearmanr
+
+            label = self.label[list(self.split.val)].double().numpy()
+            scores = self.scores_of(self.split.val, progress, "validating")
+            if len(set(scores)) > 1 and len(set(label)) > 1:
+                row.val_srocc = float(spearmanr(scores, label).statistic)
+                row.val_plcc = float(pearsonr(scores, label).statistic)
+        measured = [r.val_srocc for r in self.rows if r.val_srocc is not None]
+        if row.val_srocc > max(measured, default=-math.inf) if row.val_srocc is not None else not measured:
+            for earlier in self.rows:
+                earlier.best = False
+            row.best = True
+            self.best = self._trained()
+        self.rows.append(row)
+
+    @torch.no_grad()
+    def _trained(self) -> dict[str, Tensor]:
+        """A copy of what a checkpoint holds."""
+        self._refresh_text()
+        state = self.qclip.state_dict()
+        return {name: state[name].detach().cpu().clone() for name in self.qclip.trained_names()}
+
+    def _save_state(self) -> None:
+        """All that a killed run needs to go on, in one file."""
+        moments = {
+            f"optimiser.{name}.{key}": value.cpu()
+            for name, parameter in self.parameters.items()
+            for key, value in self.optimiser.state.get(parameter, {}).items()
+        }
+        now = {f"now.{name}": tensor for name, tensor in self._trained().items()}
+        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
+        about = {
+            "run_id": self.run_id,
+            "spent_s": str(self.spent_s),
+            "rows": msgspec.json.encode(self.rows).decode(),
+            "scaler": json.dumps(self.scaler.state_dict()),
+        }
+        tensors = {name: tensor.contiguous() for name, tensor in (now | best | moments).items()}
+        write_atomically(self.folder / STATE_FILE, save(tensors, metadata=about))
+
+    def _resume(self) -> bool:
+        """Go on from the state in the folder, if there is one."""
+        if not refuse_another_run(self.folder, self.run_id):
+            return False
+        with safe_open(self.folder / STATE_FILE, framework="pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        self.spent_s = float(about["spent_s"])
+        self.rows = msgspec.json.decode(about["rows"], type=list[EpochRow])
+        self.scaler.load_state_dict(json.loads(about["scaler"]))
+        self.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+        now = {name.removeprefix("now."): t for name, t in tensors.items() if name.startswith("now.")}
+        self.qclip.load_state_dict(now, strict=False)
+        for name, parameter in self.parameters.items():
+            prefix = f"optimiser.{name}."
+            kept = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+            if kept:
+                step = kept.pop("step")
+                self.optimiser.state[parameter] = {"step": step} | {k: t.to(self.device) for k, t in kept.items()}
+        if self.rows:
+            self._write_log()
+        return True
+
+    def _write_log(self) -> None:
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in self.rows)
+        write_atomically(self.folder / LOG_FILE, lines)
+        curves_png(self.folder / CURVES_FILE, [msgspec.to_builtins(row) for row in self.rows])
+
+
+def refuse_another_run(folder: Path, run_id: str) -> bool:
+    """Whether a folder holds the beginning of this very run; without one it may hold no results.
+
+    Raises:
+        UsageError: it holds another run, or results of one that cannot be told.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        if found := [name for name in (LOG_FILE, MODEL_FILE) if (folder / name).exists()]:
+            raise UsageError(f"{folder}: holds {found[0]} but no state to go on from; choose another -o")
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path}: is damaged ({error}); delete it and {LOG_FILE} to start again") from None
+    if about.get("run_id") != run_id:
+        raise UsageError(f"{folder}: holds a run with another preset or other data; choose another -o")
+    return True
+
+
+def learned(qclip: QClip) -> dict[str, torch.nn.Parameter]:
+    """The parameters that training changes, by name: those beside the towers, of "zero-shot" not its context."""
+    fixed = ("tower.", "text.", *(["context"] if qclip.config.levels == "zero-shot" else []))
+    found = {name: p for name, p in qclip.named_parameters() if not name.startswith(fixed) and p.numel()}
+    for parameter in found.values():
+        parameter.requires_grad_(True)
+    return found
+
+
+def training_places(clips: Sequence[Clip], split: Split, recipe: OptimiserRecipe) -> tuple[int, ...]:
+    """The places of a split that are trained on.
+
+    Raises:
+        UsageError: they are too few.
+    """
+    places = share_of_contents(clips, split.train, recipe.train_share, recipe.seed)
+    if recipe.epochs and len(places) < 2:
+        raise UsageError(
+            f"the training part has {len(places)} {'clip' if len(places) == 1 else 'clips'}; correlation needs at "
+            "least 2: rate more contents, or say a larger share"
+        )
+    return places
+
+
+def share_of_contents(clips: Sequence[Clip], places: Sequence[int], share: float, seed: int) -> tuple[int, ...]:
+    """The places that belong to a share of the contents, at least one, drawn from the seed. Smaller shares are parts of
+    larger ones."""
+    if share == 1:
+        return tuple(places)
+    contents = sorted({clips[i].content for i in places})
+    drawn = np.random.default_rng(seed).permutation(len(contents))[: max(1, round(share * len(contents)))]
+    kept = {contents[i] for i in drawn}
+    return tuple(i for i in places if clips[i].content in kept)
+
+
+def score_map(scores: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """(slope, offset) of the least-squares line from raw scores to labels; (1, 0) where it does not rise."""
+    if len(set(scores.tolist())) < 2:
+        return 1.0, 0.0
+    slope, offset = np.polyfit(scores, label, 1)
+    return (float(slope), float(offset)) if slope > 0 else (1.0, 0.0)
+
+
+def save_model(path: Path, model: LoadedModel, description: str, mapped: tuple[float, float]) -> None:
+    """Write the checkpoint of a trained model: a few MB, without its backbone."""
+    state = model.qclip.state_dict()
+    card = msgspec.structs.replace(
+        model.card, id=path.stem, status="trained", description=description, score_map=mapped
+    )
+    save_checkpoint(path, card, {name: state[name] for name in model.qclip.trained_names()})
+
+
+def batched(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Consecutive slices of at most `size`."""
+    return (places[i : i + size] for i in range(0, len(places), size))

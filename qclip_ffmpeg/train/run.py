@@ -1,0 +1,241 @@
+"""A whole training run: a preset, rated videos, a folder -> a model, its log, and its figures on the test part."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from qclip_ffmpeg.checkpoint import (
+    LoadedModel,
+    check_tensors,
+    find_model,
+    read_checkpoint,
+    sha256_of_file,
+)
+from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.scorer import Device, Scorer
+from qclip_ffmpeg.train.activations import Activations, Progress
+from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untrained
+from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, write_evaluation
+from qclip_ffmpeg.train.labels import Clip, read_label_file
+from qclip_ffmpeg.train.loop import (
+    MODEL_FILE,
+    EpochRow,
+    Trainer,
+    refuse_another_run,
+    save_model,
+    score_map,
+    training_places,
+)
+from qclip_ffmpeg.train.splits import Split, splits
+
+FIGURES = ("srocc", "krocc", "plcc", "rmse")
+
+
+class SplitResult(Struct, frozen=True):
+    """What came of one split."""
+
+    chosen: EpochRow | None
+    """The epoch that was chosen; None without training."""
+    test: Evaluation | None
+    """On the test part; None where the split has none."""
+    spent_s: float
+    """Training and validation, also what an earlier, killed run spent."""
+
+
+class Summary(Struct, frozen=True):
+    """Over all splits: (mean, standard deviation) of each figure of the test parts, as the field reports them."""
+
+    splits: int
+    mean: dict[str, float]
+    std: dict[str, float]
+    """Sample standard deviation; 0 with one split."""
+
+
+def train(
+    recipe: TrainRecipe,
+    base: Path,
+    folder: Path,
+    progress: Progress,
+    backbone_file: Path | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+) -> list[SplitResult]:
+    """Train on every split of a preset, and write into `folder` (with several splits, into split-00/ and so on).
+
+    Everything that can be wrong with the labels, the split, the model or the folder is said before anything is decoded.
+    A run that was killed goes on where it was.
+
+    Args:
+        recipe: the preset.
+        base: folder its paths are relative to.
+        folder: for the results: model.safetensors, log.jsonl, curves.png, figures.json, predictions.csv, scatter.png.
+        progress: told what is being done.
+        backbone_file: weights of an open_clip backbone.
+        device: where to run.
+        threads: frames side by side on a CPU.
+
+    Raises:
+        UsageError: something asked for cannot be.
+        ModelError: the backbone or the start checkpoint does not fit.
+        InputError: a clip cannot be read.
+    """
+    clips = read_label_file(recipe.data, base)
+    drawn = splits([clip.content for clip in clips], recipe.split)
+    places = [folder] if len(drawn) == 1 else [folder / f"split-{number:02}" for number in range(len(drawn))]
+    model = started(recipe, base, backbone_file)
+    for split, place in zip(drawn, places, strict=True):
+        training_places(clips, split, recipe.optimiser)
+        refuse_another_run(place, run_id_of(recipe, base, clips, split, model.card.backbone_sha256))
+    make_folder(folder)
+    scorer = Scorer(model, device, threads=threads)
+    activations = Activations(scorer, clips, recipe.sampling, recipe.cache)
+    activations.fill(progress)
+    results = []
+    for number, (split, place) in enumerate(zip(drawn, places, strict=True)):
+
+        def told(what: str, done: int, of: int, number: int = number) -> None:
+            progress(what if len(drawn) == 1 else f"split {number + 1} of {len(drawn)}, {what}", done, of)
+
+        if number:
+            model = started(recipe, base, backbone_file)
+        run_id = run_id_of(recipe, base, clips, split, model.card.backbone_sha256)
+        results.append(train_split(model, activations, clips, split, recipe, place, told, scorer.device, run_id))
+        link_backbone(place, recipe, backbone_file)
+    write_json(folder / "summary.json", summary(results))
+    return results
+
+
+def run_id_of(recipe: TrainRecipe, base: Path, clips: Sequence[Clip], split: Split, backbone_sha256: str) -> str:
+    """Hash of what decides a run. Where the labels, the videos and the cache lie does not."""
+    start = start_path(recipe, base)
+    decided_by = [
+        recipe.model,
+        recipe.sampling,
+        recipe.optimiser,
+        recipe.cache and recipe.cache.precision,
+        start and sha256_of_file(start),
+        backbone_sha256,
+        [(c.name, c.score, c.content, c.display_height_px, str(c.frame_rate)) for c in clips],
+        split,
+    ]
+    return hashlib.sha256(msgspec.json.encode(decided_by)).hexdigest()
+
+
+def link_backbone(folder: Path, recipe: TrainRecipe, backbone_file: Path | None) -> None:
+    """A checkpoint finds its backbone beside itself or with the package: link it there where it is elsewhere."""
+    if recipe.model.backbone == BUNDLED:
+        return
+    path = backbone_path(recipe.model, backbone_file).resolve()
+    link = folder / path.name
+    if not link.exists():
+        with suppress(OSError):  # a system without links: loading the checkpoint says what is missing
+            link.symlink_to(os.path.relpath(path, folder.resolve()))
+
+
+def write_json(path: Path, content: Struct) -> None:
+    """Write a record as indented JSON."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+
+
+def make_folder(folder: Path) -> None:
+    """Raises UsageError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another -o") from None
+
+
+def start_path(recipe: TrainRecipe, base: Path) -> Path | None:
+    """The checkpoint that a recipe starts from, if it names one.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if recipe.start is None:
+        return None
+    try:
+        return base / recipe.start if (base / recipe.start).is_file() else find_model(recipe.start)
+    except UsageError:
+        raise UsageError(f"start = {recipe.start!r}: no such checkpoint; the path is relative to the preset") from None
+
+
+def started(recipe: TrainRecipe, base: Path, backbone_file: Path | None) -> LoadedModel:
+    """The model at the start: untrained, or with what another checkpoint has learned.
+
+    Raises:
+        UsageError: the parts do not fit each other, a file is missing, or the start is of another model or backbone.
+        ModelError: a file is damaged.
+    """
+    path = start_path(recipe, base)
+    model = untrained(recipe, backbone_file)
+    if path is not None:
+        card, tensors = read_checkpoint(path)
+        if card.config != model.card.config:
+            differ = [
+                f for f in card.config.__struct_fields__ if getattr(card.config, f) != getattr(model.card.config, f)
+            ]
+            raise UsageError(f"start = {recipe.start!r}: differs from this preset's [model] in {', '.join(differ)}")
+        if card.backbone_sha256 != model.card.backbone_sha256:
+            raise UsageError(f"start = {recipe.start!r}: was trained on another backbone, {card.backbone_file}")
+        state = model.qclip.state_dict()
+        check_tensors(path.name, {name: state[name] for name in model.qclip.trained_names()}, tensors)
+        model.qclip.load_state_dict(tensors, strict=False)
+    return model
+
+
+def train_split(
+    model: LoadedModel,
+    activations: Activations,
+    clips: Sequence[Clip],
+    split: Split,
+    recipe: TrainRecipe,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    run_id: str,
+) -> SplitResult:
+    """Train on one split, score its test part with the chosen epoch, and write everything into `folder`."""
+    trainer = Trainer(
+        model, activations, clips, split, recipe.optimiser, folder, run_id, device, keep_head=recipe.start is not None
+    )
+    trainer.run(progress)
+    chosen = next((row for row in trainer.rows if row.best), None)
+    fitted_on = [*trainer.train_places, *split.val]
+    mapped = score_map(trainer.scores_of(fitted_on, progress), np.array([clips[i].score for i in fitted_on]))
+    contents = len({clips[i].content for i in trainer.train_places})
+    said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {Path(recipe.data.labels).name}."
+    save_model(folder / MODEL_FILE, model, said, mapped)
+    if not split.test:
+        return SplitResult(chosen, None, trainer.spent_s)
+    scores = reported(trainer.scores_of(split.test, progress), mapped)
+    tested = [clips[i] for i in split.test]
+    found = evaluate(f"{Path(recipe.data.labels).name}, test part", tested, scores)
+    write_evaluation(folder, found, tested, scores)
+    return SplitResult(chosen, found, trainer.spent_s)
+
+
+def reported(raw: NDArray[np.float64], mapped: tuple[float, float]) -> NDArray[np.float64]:
+    """Raw scores as a track reports them, not clipped."""
+    return mapped[0] * raw + mapped[1]
+
+
+def summary(results: Sequence[SplitResult]) -> Summary:
+    """Mean and spread of the test figures over the splits; figures that are undefined somewhere are left out."""
+    tests = [r.test.figures for r in results if r.test is not None]
+    values = {name: [getattr(figures, name).value for figures in tests] for name in FIGURES}
+    known = {name: [v for v in found if v is not None] for name, found in values.items()}
+    full = {name: found for name, found in known.items() if found and len(found) == len(tests)}
+    return Summary(
+        splits=len(results),
+        mean={name: float(np.mean(found)) for name, found in full.items()},
+        std={name: float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for name, found in full.items()},
+    )
