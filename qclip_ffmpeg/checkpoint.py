@@ -83,7 +83,8 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
     backbone_path = find_backbone(path, card)
     qclip = build(path.name, card.config)
     if foreign := [name for name in trained if name.startswith(("tower.", "text."))]:
-        raise ModelError(f"{path.name}: has a tensor {foreign[0]}; the backbone is a file of its own")
+        shown = foreign[0] if foreign[0].isprintable() else ascii(foreign[0])
+        raise ModelError(f"{path.name}: has a tensor {shown}; the backbone is a file of its own")
     tensors = {f"tower.{k}": v for k, v in read_backbone(backbone_path, card.config.backbone).items()} | trained
     check_tensors(path.name, qclip.state_dict(), tensors)
     if "head.level_scores" in tensors and tuple(tensors["head.level_scores"].tolist()) != card.config.level_scores:
@@ -248,7 +249,10 @@ def read_backbone(path: Path, config: BackboneConfig, tower: Literal["image", "t
                     continue
                 if key.endswith(".int8"):
                     name = key.removesuffix(".int8")
-                    tensors[name] = file.get_tensor(key).float() * file.get_tensor(f"{name}.scale").unsqueeze(1)
+                    matrix, scale = file.get_tensor(key), file.get_tensor(f"{name}.scale")
+                    if matrix.dim() != 2 or scale.shape != matrix.shape[:1]:
+                        raise ModelError(f"{path.name}: {name}.scale does not fit {key}")
+                    tensors[name] = matrix.float() * scale.unsqueeze(1)
                 elif not key.endswith(".scale"):
                     tensors[key] = file.get_tensor(key).float()
     except (SafetensorError, OSError) as error:
@@ -260,7 +264,8 @@ def is_wanted(key: str, config: BackboneConfig, tower: Literal["image", "text"])
     """Whether a backbone's tensor belongs to a tower that is built."""
     parts = key.split(".")
     if isinstance(config, TowerConfig):
-        return parts[0] != "transformer" or int(parts[2]) < config.blocks
+        numbered = parts[:2] == ["transformer", "resblocks"] and len(parts) > 2 and parts[2].isdecimal()
+        return not numbered or int(parts[2]) < config.blocks
     return parts[0] == ("visual" if tower == "image" else "text")
 
 
@@ -270,7 +275,8 @@ def check_tensors(name: str, expected: dict[str, Tensor], given: dict[str, Tenso
         if key not in given:
             raise ModelError(f"{name}: the tensor {key} is missing")
         if key not in expected:
-            raise ModelError(f"{name}: has a tensor {key} that its configuration does not know")
+            shown = key if key.isprintable() else ascii(key)
+            raise ModelError(f"{name}: has a tensor {shown} that its configuration does not know")
         if given[key].shape != expected[key].shape:
             raise ModelError(
                 f"{name}: {key} is {tuple(given[key].shape)}, its configuration needs {tuple(expected[key].shape)}"

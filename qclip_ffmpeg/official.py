@@ -130,8 +130,8 @@ def read_official(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state:
         raise ModelError(f'{path.name}: is not a checkpoint of the authors\' code (no "state_dict" of tensors)')
     for key, tensor in state.items():
-        if not isinstance(key, str) or not is_plain(tensor):
-            raise ModelError(f"{path.name}: {key!s:.100} in its state_dict is not a tensor of floating point numbers")
+        if not isinstance(key, str) or not key.isprintable() or not is_plain(tensor):
+            raise ModelError(f"{path.name}: {key!a:.100} in its state_dict is not a tensor of floating point numbers")
     return {key.removeprefix("module."): tensor.detach().float() for key, tensor in state.items()}
 
 

@@ -116,6 +116,15 @@ def test_eight_bit_matrices_have_a_scale_an_output_row(tmp_path: Path) -> None:
     assert read["conv1.weight"].dtype == torch.float32
 
 
+@pytest.mark.parametrize("scale", [(3,), (2, 2), (), (1,), (1000,)])
+def test_scales_must_fit_their_matrix(scale: tuple[int, ...], tmp_path: Path) -> None:
+    """A few numbers would otherwise become a matrix of any size."""
+    path = tmp_path / "tower.safetensors"
+    save_file({"proj.int8": torch.ones(2, 4, dtype=torch.int8), "proj.scale": torch.ones(scale)}, path)
+    with pytest.raises(ModelError, match=r"^tower\.safetensors: proj\.scale does not fit proj\.int8$"):
+        read_backbone(path, TINY_TOWER)
+
+
 def test_an_unknown_name_lists_the_known_ones(tiny_weights: Path) -> None:
     message = refusal("qclip-vitb61", UsageError)
     assert "qclip-vitb61" in message
@@ -415,6 +424,12 @@ def test_a_backbone_that_makes_no_sense_is_refused_when_loaded(what: str, two_to
         backbone[key] = (backbone[key] | value if value else {}) if isinstance(value, dict) else value
     rewrite(two_towers, card)
     assert "mine.safetensors" in refusal(two_towers)
+
+
+@pytest.mark.parametrize("name", ["head.\n\x1b[2J", "tower.\n\x1b[2J"])
+def test_a_name_that_would_write_to_the_terminal_is_not_written(name: str, good: Path) -> None:
+    save_file(load_file(good) | {name: torch.ones(1)}, good, metadata={CARD_KEY: json.dumps(card_of(good))})
+    assert r"\n\x1b[2J" in refusal(good)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

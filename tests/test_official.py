@@ -314,7 +314,10 @@ class TestRefused:
     def test_what_is_no_tensor_of_numbers(self, name: Any, value: Any, refuse: Callable[..., str]) -> None:
         checkpoint = official_checkpoint()
         checkpoint["state_dict"][name] = value
-        assert f"{name} in its state_dict is not a tensor" in refuse(checkpoint)
+        assert f"{name!r} in its state_dict is not a tensor" in refuse(checkpoint)
+
+    def test_a_name_that_would_write_to_the_terminal(self, refuse: Callable[..., str]) -> None:
+        assert r"'clip\n\x1b[2J' in its state_dict" in refuse(changed(**{"clip\n\x1b[2J": torch.ones(1)}))
 
     @pytest.mark.parametrize(
         "name",
