@@ -28,6 +28,7 @@ WEIGHTS_DIR = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 CARD_KEY = "qclip"
 LARGEST_CONTEXT_TOKENS = 64
+LARGEST_IMAGE_PX = 1024
 DEFAULT_MODEL = "qclip-vitb16-provisional"
 
 
@@ -215,7 +216,9 @@ def check_card(name: str, card: Card) -> None:
         ),
         (not isinstance(backbone, TowerConfig) or 2 * backbone.patch_px <= backbone.image_px, "too few patches"),
         (all(s > 0 for s in backbone.image_std), "an image_std that is not positive"),
-        (max(map(len, (exits, config.views, statistics))) <= 64, "endless lists"),
+        (max(map(len, (exits, statistics))) <= 64, "endless lists"),
+        (len(set(config.views)) == len(config.views), "a view twice"),
+        (backbone.image_px <= LARGEST_IMAGE_PX, "pictures larger than any tower's"),
         (exits and all(n >= 1 for n in exits), "exit_blocks not built"),
         (sorted(set(exits)) == list(exits), "exit_blocks out of order"),
         (not isinstance(backbone, TowerConfig) or max(exits, default=1) <= backbone.blocks, "exit_blocks not built"),

@@ -46,10 +46,10 @@ def is_url(source: str) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Path.exists, where a name no file can have (too long, say) does not exist."""
+    """Path.exists, where a name no file can have (too long, or with a NUL) does not exist."""
     try:
         return path.exists()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

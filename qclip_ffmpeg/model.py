@@ -112,6 +112,7 @@ class QClip(nn.Module):
         self.fusion = fusion_of(config.fusion, self.feature_dim)
         self.head = head_of(config, self.feature_dim)
         self.context = nn.Parameter(torch.zeros(config.context_tokens, text_widths[0])) if text_widths else None
+        self.context_start = 1  # of tokenisers with a start token, CLIP's among them; see `context_start`
 
     def train(self, mode: bool = True) -> "QClip":
         """As of any module, but the frozen towers stay as they score: batch statistics do not change, nothing drops."""
@@ -212,7 +213,7 @@ class QClip(nn.Module):
     def text_features(self, ids: Tensor) -> Tensor:
         """Features of the tokenised level prompts, (5, N) -> (5, J), not normalised.
 
-        The tokens after the start token are replaced by the learned context.
+        From `self.context_start` on, the context words are replaced by the learned context.
 
         Raises:
             RuntimeError: built without its text tower.
@@ -221,9 +222,9 @@ class QClip(nn.Module):
             raise RuntimeError("this model was built without its text tower")
         tower = self.text
         embedded = tower.token_embeddings(ids)
-        start = embedded[:, :1] if len(self.context) else embedded[:, :0]
+        first, after = self.context_start, self.context_start + len(self.context)
         context = self.context.expand(len(ids), -1, -1)
-        x = tower.embed(torch.cat([start, context, embedded[:, start.shape[1] + len(self.context) :]], dim=1))
+        x = tower.embed(torch.cat([embedded[:, :first], context, embedded[:, after:]], dim=1))
         shared = self.adapters if isinstance(self.adapters, SharedAdapters) else None
         adapted = self.last_block - self.first_adapted() + 1 if shared else 0
         for number in range(1, tower.blocks + 1):
@@ -238,6 +239,24 @@ class QClip(nn.Module):
     def trained_names(self) -> list[str]:
         """Names of what a checkpoint holds: all but the frozen towers."""
         return [name for name in self.state_dict() if not name.startswith(("tower.", "text."))]
+
+
+def context_start(tower: TextTower, context_tokens: int) -> int:
+    """Place of the first context word among the tokens of a prompt: tokenisers differ in their start token.
+
+    Raises:
+        UsageError: the context words are not one token each.
+    """
+    with_context = tower.token_ids(level_prompts(context_tokens))[0].tolist()
+    without = tower.token_ids(level_prompts(0))[0].tolist()
+    first = next((i for i, (a, b) in enumerate(zip(with_context, without, strict=True)) if a != b), 1)
+    after = first + context_tokens
+    rest = len(with_context) - after
+    if context_tokens and (
+        len(set(with_context[first:after])) > 1 or with_context[after:] != without[first : first + rest]
+    ):
+        raise UsageError(f"context_tokens: {CONTEXT_WORD!r} is not one token for this backbone; use context_tokens = 0")
+    return first
 
 
 def reads_text(config: ModelConfig) -> bool:
@@ -257,6 +276,10 @@ def check_parts(config: ModelConfig, tower: Tower) -> None:
         (sorted(set(exits)) != list(exits), "exit_blocks: say them in ascending order, each once"),
         (has_joint and tower.joint_dim is None, 'readout "joint": this backbone has no joint space; read "statistics"'),
         (reads_text(config) and not has_joint, f'levels = "{config.levels}": needs readout "joint", where the text is'),
+        (
+            config.levels == "zero-shot" and config.context_tokens > 0,
+            'levels = "zero-shot": learns nothing; say context_tokens = 0',
+        ),
         (reads_text(config) and len(config.views) > 1, f'levels = "{config.levels}": works on one view'),
         (
             reads_text(config) and text_sizes(config.backbone) == ((), None),

@@ -5,6 +5,9 @@ and adapters for blocks that never use them. It is read with weights only, so th
 trained becomes a checkpoint of a few MB; the backbone becomes a file beside it.
 """
 
+import pickletools
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -32,6 +35,10 @@ ARCHITECTURE = "PE-Core-L-14-336"
 FIRST_BLOCK = 19  # their start block 18, counted from 0
 FRAMES_PER_WINDOW = 8
 PREFIX = "clip_model."
+PICKLED = re.compile(
+    r"collections OrderedDict|torch [A-Za-z0-9]+Storage|torch\.storage UntypedStorage"
+    r"|torch\._utils _rebuild_(tensor_v2|parameter)"
+)
 VISUAL = PREFIX + "visual."
 SCALARS = {  # theirs -> ours
     "image_adapter_weight": "adapters.image_scale",
@@ -119,6 +126,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a .pth checkpoint of the authors' code")
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes of the reader
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
@@ -133,6 +141,27 @@ def read_official(path: Path) -> dict[str, Tensor]:
         if not isinstance(key, str) or not key.isprintable() or not is_plain(tensor):
             raise ModelError(f"{path.name}: {key!a:.100} in its state_dict is not a tensor of floating point numbers")
     return {key.removeprefix("module."): tensor.detach().float() for key, tensor in state.items()}
+
+
+def check_archive(path: Path) -> None:
+    """Raises ValueError where reading the file could take more memory than its size.
+
+    torch.save writes a zip archive of stored entries; its pickle names tensors and dictionaries and nothing else.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("it has compressed entries, which torch.save does not write")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its entries are larger than the file")
+        for entry in entries:
+            if not entry.filename.endswith(".pkl"):
+                continue
+            for opcode, argument, _ in pickletools.genops(archive.read(entry)):
+                if opcode.name in ("STACK_GLOBAL", "INST") or (
+                    opcode.name == "GLOBAL" and not PICKLED.fullmatch(str(argument))
+                ):
+                    raise ValueError(f"its pickle asks for {argument or 'something by name'}")
 
 
 def is_plain(value: object) -> bool:

@@ -14,7 +14,6 @@ import torch
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.frame import Frame
-from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.probe import frame_views_of
 from qclip_ffmpeg.reader import open_video
@@ -86,28 +85,9 @@ def test_times_and_motion_of_a_folder(video: Path, folder: Path) -> None:
 
 
 def test_the_rate_of_a_folder(folder: Path) -> None:
-    for options, clip_rate, rate in [
-        (None, None, 25),
-        (None, Fraction(50), 50),
-        (InputOptions(frame_rate=Fraction(10)), Fraction(50), 10),
-    ]:
-        with clip_frames(clip_of(folder, clip_rate), options) as (info, frames):
+    for clip_rate, rate in [(None, 25), (Fraction(50), 50)]:
+        with clip_frames(clip_of(folder, clip_rate)) as (info, frames):
             assert (info.frame_rate, [f.time_s for f in frames][-1]) == (rate, Fraction(FRAMES - 1, rate))
-
-
-def test_a_span_of_a_folder_is_that_of_the_video(video: Path, folder: Path) -> None:
-    options = InputOptions(start_s=Fraction(1, 8), duration_s=Fraction(11, 48))
-    spans = []
-    for clip in (clip_of(video), clip_of(folder, Fraction(24))):
-        with clip_frames(clip, options) as (_, frames):
-            spans.append([(f.index, f.time_s, f.duration_s) for f in frames])
-    assert spans[0] == spans[1]
-    assert len(spans[1]) == 6
-    with (
-        pytest.raises(InputError, match="no frame in the span"),
-        clip_frames(clip_of(folder), InputOptions(start_s=Fraction(9))),
-    ):
-        pass
 
 
 def test_the_whole_clip_is_one_window(media: Callable[..., Path]) -> None:
@@ -159,8 +139,9 @@ def test_a_video_that_breaks_off_is_flagged(video: Path, tmp_path: Path, media: 
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     sampling = SamplingRecipe(frames=2)
-    assert "truncated" in clip_views(clip_of(cut), sampling, shows("whole")).window.flags
-    assert "truncated" not in clip_views(clip_of(whole), sampling, shows("whole")).window.flags
+    with pytest.raises(InputError, match=r"cut\.mkv, line \d+ of the labels: .*; get the whole clip"):
+        clip_views(clip_of(cut), sampling, shows("whole"))
+    assert len(clip_views(clip_of(whole), sampling, shows("whole")).views) == 2
 
 
 def test_folders_that_cannot_be_used(folder: Path, encode: Callable[..., Path], tmp_path: Path) -> None:
@@ -172,7 +153,9 @@ def test_folders_that_cannot_be_used(folder: Path, encode: Callable[..., Path], 
     with pytest.raises(UsageError, match=r"2\.png: is 64x36, 1\.png is 320x180; the frames of a clip have one size"):
         clip_views(clip_of(tmp_path), sampling, shows("whole", "mosaic"))
     (tmp_path / "2.png").write_bytes((folder / "frame2.png").read_bytes()[:300])
-    with pytest.raises(InputError, match=rf"{tmp_path}: 2\.png: not one frame could be decoded"):
+    with pytest.raises(
+        InputError, match=rf"line \d+ of the labels: {tmp_path}: 2\.png: not one frame could be decoded"
+    ):
         clip_views(clip_of(tmp_path), sampling, shows("whole", "mosaic"))
 
 

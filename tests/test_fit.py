@@ -23,7 +23,6 @@ from qclip_ffmpeg.train.fit import (
     features_of,
     figures_line,
     fit_head,
-    nearest_levels,
     predict,
     window_of,
 )

@@ -25,6 +25,7 @@ from qclip_ffmpeg.model import (
     QClip,
     Statistics,
     ZeroShotHead,
+    context_start,
     level_prompts,
     nearest_levels,
     token_statistics,
@@ -483,3 +484,30 @@ def test_a_tower_without_a_class_token_has_none_to_read(statistics: Any, adapter
         with pytest.raises(UsageError, match="class token"):
             QClip(ModelConfig(siglip, ("whole",), Statistics((6,), statistics), adapters))
         QClip(ModelConfig(siglip, ("whole",), Statistics((6,), ("mean", "std"))))
+
+
+class WordTokeniser:
+    """A tokeniser that gives every word a number, with or without a start token, in eight tokens."""
+
+    def __init__(self, start: list[int], split_context: bool = False) -> None:
+        self.start, self.split_context = start, split_context
+        self.words: dict[str, int] = {}
+
+    def token_ids(self, prompts: list[str]) -> torch.Tensor:
+        rows = []
+        for prompt in prompts:
+            words = prompt.replace("X", "X x") if self.split_context else prompt
+            ids = self.start + [self.words.setdefault(word, 10 + len(self.words)) for word in words.split()]
+            rows.append((ids + [0] * 16)[:16])
+        return torch.tensor(rows)
+
+
+@pytest.mark.parametrize(("start", "place"), [([1], 1), ([], 0), ([1, 2], 2)])
+def test_context_goes_where_its_words_are(start: list[int], place: int) -> None:
+    """SigLIP's tokenisers have no start token."""
+    assert context_start(WordTokeniser(start), 3) == place  # type: ignore[arg-type]
+
+
+def test_a_context_word_of_two_tokens_is_refused() -> None:
+    with pytest.raises(UsageError, match="is not one token for this backbone"):
+        context_start(WordTokeniser([1], split_context=True), 3)  # type: ignore[arg-type]

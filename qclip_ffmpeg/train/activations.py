@@ -82,15 +82,13 @@ class Activations:
 
     def _compute(self, missing: dict[str, int], progress: Progress) -> None:
         """Compute the activations of clips, by their keys, and write them, also what is done when one cannot be."""
-        assert self._cache is not None
-        dtype = getattr(torch, self._cache.precision)
         pending: dict[str, Frozen] = {}
         size = 0
         try:
             computed = self._computed(list(missing.values()))
             for done, (key, frozen) in enumerate(zip(missing, computed, strict=True)):
                 progress("frozen blocks", done, len(missing))
-                pending[key] = {name: tensor.to(dtype) for name, tensor in frozen.items()}
+                pending[key] = self._kept(key, frozen)
                 size += sum(tensor.numel() * tensor.element_size() for tensor in pending[key].values())
                 if size >= SHARD_BYTES or len(pending) == SHARD_CLIPS:
                     self._write(pending)
@@ -98,6 +96,16 @@ class Activations:
         finally:
             if pending:
                 self._write(pending)
+
+    def _kept(self, key: str, frozen: Frozen) -> Frozen:
+        """Activations as precisely as the cache has them. Raises UsageError where they are too large for that."""
+        assert self._cache is not None
+        dtype = getattr(torch, self._cache.precision)
+        kept = {name: tensor.to(dtype) for name, tensor in frozen.items()}
+        if not all(bool(tensor.isfinite().all()) for tensor in kept.values()):
+            clip = self._clips[self._keys.index(key)]
+            raise UsageError(f'{clip.name}: its activations do not fit {dtype}; say [cache] precision = "float32"')
+        return kept
 
     def __getitem__(self, place: int) -> Frozen:
         """The frozen part of one clip's frames, float32 on the CPU."""

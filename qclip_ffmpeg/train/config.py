@@ -12,7 +12,7 @@ from qclip_ffmpeg.backbone import BackboneConfig, OpenClipConfig, TowerConfig
 from qclip_ffmpeg.checkpoint import SUFFIX, WEIGHTS_DIR, Card, LoadedModel, check_card, read_backbone, sha256_of_file
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.fusion import Fusion
-from qclip_ffmpeg.model import Joint, Levels, ModelConfig, QClip, Statistics, level_prompts, reads_text
+from qclip_ffmpeg.model import Joint, Levels, ModelConfig, QClip, Statistics, context_start, level_prompts, reads_text
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.labels import LabelSource
@@ -213,8 +213,9 @@ def untrained(recipe: TrainRecipe, backbone_file: Path | None, with_text: bool =
     load_towers(qclip, backbone_file)
     if qclip.text is not None and qclip.context is not None:
         ids = qclip.text.token_ids(level_prompts(config.context_tokens))
-        start = qclip.text.token_embeddings(ids)[0, 1 : 1 + config.context_tokens]
-        qclip.context.data.copy_(start)  # the context starts as the word it stands for
+        qclip.context_start = first = context_start(qclip.text, config.context_tokens)
+        words = qclip.text.token_embeddings(ids)[0, first : first + config.context_tokens]
+        qclip.context.data.copy_(words)  # the context starts as the word it stands for
     return LoadedModel(qclip.eval(), card, "")
 
 

@@ -43,8 +43,10 @@ def start_at_ridge(
 
 
 def ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, float]:
-    """Ridge regression in its dual form: x (N, D) standardised, y (N,) -> slope (D,), offset."""
+    """Ridge regression, in the smaller of its two forms: x (N, D) standardised, y (N,) -> slope (D,), offset."""
     offset = y.mean()
-    penalty = strength * x.shape[0] * x.shape[1] / 1000
-    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(x.shape[0], dtype=x.dtype, device=x.device), y - offset)
-    return x.T @ dual, float(offset)
+    samples, features = x.shape
+    penalty = strength * samples * features / 1000 * torch.eye(min(samples, features), dtype=x.dtype, device=x.device)
+    if samples <= features:
+        return x.T @ torch.linalg.solve(x @ x.T + penalty, y - offset), float(offset)
+    return torch.linalg.solve(x.T @ x + penalty, x.T @ (y - offset)), float(offset)

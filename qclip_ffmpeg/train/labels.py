@@ -240,7 +240,7 @@ def clip_of(
     elif not content:
         problems.add(row.line, f"the content (column {source.content_column!r}) is empty")
     height = row.display_height
-    if height and not (height.isdecimal() and int(height) > 0):
+    if height and not (height.isdecimal() and len(height) <= 5 and int(height) > 0):
         problems.add(row.line, f"the display height {height!r} is not a number of lines")
     rate = number(row.frame_rate) if row.frame_rate is not None else 0.0
     if rate is None:

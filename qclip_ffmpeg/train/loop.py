@@ -356,12 +356,11 @@ def refuse_another_run(folder: Path, run_id: str) -> bool:
 
 
 def learned(qclip: QClip) -> dict[str, torch.nn.Parameter]:
-    """The parameters that training changes, by name: those beside the towers, of "zero-shot" not its context."""
-    fixed = ("tower.", "text.", *(["context"] if qclip.config.levels == "zero-shot" else []))
-    found = {name: p for name, p in qclip.named_parameters() if not name.startswith(fixed) and p.numel()}
-    for parameter in found.values():
+    """The parameters that training changes, by name: all that is beside the towers."""
+    beside = {name: p for name, p in qclip.named_parameters() if not name.startswith(("tower.", "text.")) and p.numel()}
+    for parameter in beside.values():
         parameter.requires_grad_(True)
-    return found
+    return beside
 
 
 def training_places(clips: Sequence[Clip], split: Split, recipe: OptimiserRecipe) -> tuple[int, ...]:

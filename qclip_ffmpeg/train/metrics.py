@@ -338,9 +338,13 @@ def pairs_by_content(
     """(indices of its clips, pairs in the right order, pairs) of each content."""
     counts = []
     for _, members in groups(content):
-        dx, dy = (v[members][:, None] - v[members][None, :] for v in (x, y))
-        counted = (dy >= apart) & (dy > 0)  # each pair once: the better clip first
-        counts.append((members, int((counted & (dx > 0)).sum()), int(counted.sum())))
+        right = total = 0
+        for better in np.array_split(members, math.ceil(len(members) ** 2 / AT_ONCE)):
+            dx, dy = (v[better][:, None] - v[members][None, :] for v in (x, y))
+            counted = (dy >= apart) & (dy > 0)  # each pair once: the better clip first
+            right += int((counted & (dx > 0)).sum())
+            total += int(counted.sum())
+        counts.append((members, right, total))
     return counts
 
 

@@ -17,7 +17,7 @@ class SplitRecipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     seed: Annotated[int, Meta(ge=0)] = 0
     repeats: Annotated[int, Meta(gt=0)] = 1
-    """Splits drawn, each at random; the field reports the median of 10."""
+    """Splits drawn, each at random; the field reports over 10."""
     train: Annotated[float, Meta(gt=0, le=1)] = 0.7
     val: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     """0: no part to choose on."""
