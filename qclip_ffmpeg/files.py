@@ -9,6 +9,18 @@ from pathlib import Path
 from qclip_ffmpeg.errors import UsageError
 
 
+def make_folder(path: Path, said_by: str = "-o") -> None:
+    """Make a folder and those it lies in, if they are missing.
+
+    Raises:
+        UsageError: it cannot be made; the message names what said it should be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be made ({error.strerror}); choose another {said_by}") from None
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that its name holds either what it held before or all of `data`, even after a crash.
 

@@ -77,14 +77,8 @@ def tower_parts(
     lines = []
     seen: set[int] = set()
     for number in range(1, blocks + 1):
-        before = tokens
-        tokens, block_gflops = counted(lambda number=number, before=before: tower.block(number, before))  # type: ignore[misc]
         adapter = adapter_of(name, qclip, number, blocks)
-        adapter_gflops = 0.0
-        if isinstance(qclip.adapters, SharedAdapters) and adapter is not None:
-            place = number - (blocks - adapted_count(qclip)) - 1
-            adapt = qclip.adapters.image if name == "image" else qclip.adapters.text
-            tokens, adapter_gflops = counted(lambda place=place, x=tokens, adapt=adapt: adapt(place, x))  # type: ignore[misc]
+        tokens, block_gflops = counted(lambda number=number, x=tokens: run_block(name, qclip, tower, number, blocks, x))  # type: ignore[misc]
         new = [module for module in [adapter] if module is not None and id(module) not in seen]
         if name == "text" and new and id(new[0]) in {id(m) for m in image_adapters(qclip)}:
             new = []
@@ -96,7 +90,7 @@ def tower_parts(
                 width=tower.widths[number - 1],
                 frozen_parameters=parameters(tower.modules_of(number)),
                 trained_parameters=parameters(new),
-                gflops=round(block_gflops + adapter_gflops, 3),
+                gflops=round(block_gflops, 3),
             )
         )
     pooled_gflops: float | None = None
@@ -117,6 +111,17 @@ def tower_parts(
             Part(tower=name, name="pool and project", width=pooled.shape[-1], gflops=round(pooled_gflops or 0, 3))
         )
     return lines
+
+
+def run_block(name: str, qclip: QClip, tower: Tower, number: int, blocks: int, tokens: Tensor) -> Tensor:
+    """Tokens after block `number` of a tower and what is trained with it."""
+    adapters, place = qclip.adapters, number - (blocks - adapted_count(qclip)) - 1
+    if adapter_of(name, qclip, number, blocks) is None:
+        return tower.block(number, tokens)
+    if isinstance(adapters, PromptTokens):
+        return adapters.remove(place, tower.block(number, adapters.insert(place, tokens)))
+    assert isinstance(adapters, SharedAdapters)
+    return (adapters.image if name == "image" else adapters.text)(place, tower.block(number, tokens))
 
 
 def adapted_count(qclip: QClip) -> int:

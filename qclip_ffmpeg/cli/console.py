@@ -32,8 +32,12 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     name = command.name or "qclip"
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
-        fail(name, f"{error.format_message()} (see {name} --help)")
+        context = getattr(error, "ctx", None)
+        fail(name, f"{error.format_message()} (see {context.command_path if context else name} --help)")
         code = error.exit_code
     except QClipError as error:
         fail(name, str(error))
@@ -166,7 +170,8 @@ def print_summary(architecture: str, summary: "Summary") -> None:
     stdout.print(
         f"\nfrozen {summary.frozen_parameters:,}, trained {summary.trained_parameters:,} parameters "
         f"({summary.trained_parameters / 1e6:.2f} M); {summary.gflops_per_frame:.1f} GFLOP a frame, all its "
-        "views together. The text tower runs once a checkpoint.",
+        "views together."
+        + (" The text tower runs once a checkpoint." if any(part.tower == "text" for part in summary.parts) else ""),
         soft_wrap=True,
     )
 

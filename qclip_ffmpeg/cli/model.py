@@ -101,7 +101,7 @@ run_options = options_of(
 )
 
 
-@command.command(name="train", context_settings=CONTEXT)
+@command.command(name="train", short_help="Train a model on rated videos.", context_settings=CONTEXT)
 @click.argument("preset", metavar="PRESET.toml", type=click.Path(path_type=Path))
 @click.option("--start", metavar="CHECKPOINT", help="Fine-tune this checkpoint, in place of the preset's start.")
 @data_options
@@ -147,7 +147,7 @@ def train_command(preset: Path, start: str | None, folder: Path, **options: Any)
     return 0
 
 
-@command.command(name="evaluate", context_settings=CONTEXT)
+@command.command(name="evaluate", short_help="Say how well a model agrees with rated videos.", context_settings=CONTEXT)
 @click.argument("model_name", metavar="MODEL")
 @click.argument("preset", metavar="PRESET.toml", type=click.Path(path_type=Path))
 @click.option("--frames", type=click.IntRange(1, 64), help="Most frames of a clip.  [default: the preset's]")
@@ -166,11 +166,12 @@ def evaluate_command(
     import msgspec
 
     from qclip_ffmpeg.checkpoint import load_model
+    from qclip_ffmpeg.files import make_folder
     from qclip_ffmpeg.scorer import Scorer
     from qclip_ffmpeg.train.config import DataPreset
     from qclip_ffmpeg.train.evaluate import evaluate, score_clips, write_evaluation
     from qclip_ffmpeg.train.labels import read_label_file
-    from qclip_ffmpeg.train.run import make_folder, reported
+    from qclip_ffmpeg.train.run import reported
 
     recipe = with_options(read_preset(preset, DataPreset), options)
     changed = {k: v for k, v in (("frames", frames), ("policy", sampling)) if v is not None}
@@ -187,7 +188,7 @@ def evaluate_command(
     return 0
 
 
-@command.command(name="compare", context_settings=CONTEXT)
+@command.command(name="compare", short_help="Train variants on the same data; one table.", context_settings=CONTEXT)
 @click.argument("preset", metavar="PRESET.toml", type=click.Path(path_type=Path))
 @data_options
 @training_options
@@ -216,7 +217,7 @@ def compare_command(preset: Path, folder: Path, **options: Any) -> int:
     return 0
 
 
-@command.command(name="list", context_settings=CONTEXT)
+@command.command(name="list", short_help="The models that come with the package.", context_settings=CONTEXT)
 def list_command() -> int:
     """The models that come with the package."""
     from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, bundled_models, find_model, read_checkpoint
@@ -228,7 +229,7 @@ def list_command() -> int:
     return 0
 
 
-@command.command(name="info", context_settings=CONTEXT)
+@command.command(name="info", short_help="A model block by block: parameters, operations.", context_settings=CONTEXT)
 @click.argument("what", metavar="MODEL|PRESET.toml")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def info_command(what: str, as_json: bool) -> int:
@@ -258,7 +259,7 @@ def info_command(what: str, as_json: bool) -> int:
     return 0
 
 
-@command.command(name="import", context_settings=CONTEXT)
+@command.command(name="import", short_help="Import a checkpoint of the authors' code.", context_settings=CONTEXT)
 @click.argument("source", metavar="OFFICIAL.pth", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -296,10 +297,18 @@ def import_command(source: Path, out: Path, rope_cls: Any, first_block: int, hea
     return 0
 
 
-@command.command(name="backbone", context_settings=CONTEXT)
+@command.command(name="backbone", short_help="Fetch the weights of an open_clip backbone.", context_settings=CONTEXT)
 @click.argument("architecture")
 @click.option("--pretrained", metavar="TAG", required=True, help="open_clip's tag of the weights, for example meta.")
-@click.option("-o", "--output", "out", metavar="FILE", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file, NAME.safetensors.",
+)
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE if it exists.")
 def backbone_command(architecture: str, pretrained: str, out: Path, overwrite: bool) -> int:
     """Write the weights of an open_clip ARCHITECTURE to FILE.safetensors, fetched from where open_clip has them.

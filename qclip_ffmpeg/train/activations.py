@@ -1,12 +1,14 @@
 """What the frozen blocks make of each sampled frame, computed once and kept on disk.
 
 An epoch then runs the adapted blocks only. Shards are safetensors files; the name of a tensor says all that decided
-it: a hash of the clip's bytes, how it was sampled and shown, the backbone, and the block it comes after. A cache can
-be shared by runs that differ in what is trained, and a killed run keeps the shards it had finished.
+it: a hash of the clip's bytes, how it was sampled and shown, the backbone, the block it comes after, and the versions
+of the libraries. A cache can be shared by runs that differ in what is trained, and a killed run keeps the shards it
+had finished.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -15,16 +17,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qclip_ffmpeg.checkpoint import LoadedModel, sha256_of_file, write_tensors
-from qclip_ffmpeg.errors import ModelError, UsageError
-from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.errors import InputError, ModelError, UsageError
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.model import Frozen, Joint
-from qclip_ffmpeg.probe import run_ahead
+from qclip_ffmpeg.probe import library_versions, run_ahead
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
 from qclip_ffmpeg.train.config import CacheRecipe
 from qclip_ffmpeg.train.labels import Clip, pictures_in
 
 FORMAT = 1
+HASHES_FILE = "hashes.json"
 SHARD_BYTES = 256 * 1024**2
 SHARD_CLIPS = 256  # so that little is lost where a clip is a few numbers
 CLIPS_AHEAD = 2
@@ -63,21 +66,10 @@ class Activations:
         """
         if self._folder is None or self._cache is None:
             return
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"{self._folder}: cannot be made ({error.strerror}); choose another [cache] folder"
-            ) from None
+        make_folder(self._folder, "[cache] folder")
         self._shards = shards_of(self._folder)
-        hashes = HashMemo(self._folder)
-        self._keys = []
-        try:
-            for done, clip in enumerate(self._clips):
-                progress("hashing clips", done, len(self._clips))
-                self._keys.append(self._key(clip, hashes.of(clip.path)))
-        finally:
-            hashes.save()
+        hashes = clip_hashes(self._clips, self._cache, progress)
+        self._keys = [self._key(clip, sha256) for clip, sha256 in zip(self._clips, hashes, strict=True)]
         self._compute({key: i for i, key in enumerate(self._keys) if key not in self._shards}, progress)
 
     def _compute(self, missing: dict[str, int], progress: Progress) -> None:
@@ -157,20 +149,42 @@ class Activations:
             isinstance(config.readout, Joint) or [config.readout, qclip.first_adapted()],
             qclip.has_tower_adapters(),
             self._cache.precision,
+            library_versions(),
         ]
         return hashlib.sha256(msgspec.json.encode(decided_by)).hexdigest()
+
+
+def clip_hashes(clips: Sequence[Clip], cache: CacheRecipe | None, progress: Progress) -> list[str]:
+    """sha256 of the bytes of each clip, remembered in the cache's folder where there is one.
+
+    Raises:
+        UsageError: the cache cannot be written.
+        InputError: a clip cannot be read.
+    """
+    memo = HashMemo(Path(cache.folder) if cache else None)
+    hashes = []
+    try:
+        for done, clip in enumerate(clips):
+            progress("hashing clips", done, len(clips))
+            try:
+                hashes.append(memo.of(clip.path))
+            except OSError as error:
+                raise InputError(f"{clip.name}, line {clip.line} of the labels: {error.strerror}") from None
+    finally:
+        memo.save()
+    return hashes
 
 
 class HashMemo:
     """sha256 of clips, remembered by path, size and time of change, so that a large data set is read once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "hashes.json"
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
         self._changed = False
-        try:
-            self._known: dict[str, str] = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
-            self._known = {}
+        self._known: dict[str, str] = {}
+        if folder is not None:
+            with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+                self._known = msgspec.json.decode((folder / HASHES_FILE).read_bytes(), type=dict[str, str])
 
     def of(self, path: Path) -> str:
         """Hash of a video's bytes, or of all pictures of a folder and their order."""
@@ -185,8 +199,9 @@ class HashMemo:
 
     def save(self) -> None:
         """Write down what is new. Raises UsageError where that cannot be."""
-        if self._changed:
-            write_atomically(self._path, msgspec.json.encode(self._known, order="sorted"))
+        if self._changed and self._folder is not None:
+            make_folder(self._folder, "[cache] folder")
+            write_atomically(self._folder / HASHES_FILE, msgspec.json.encode(self._known, order="sorted"))
 
 
 def shards_of(folder: Path) -> dict[str, Path]:

@@ -14,9 +14,9 @@ from msgspec import Meta, Struct
 from qclip_ffmpeg.backbone import text_sizes
 from qclip_ffmpeg.checkpoint import sha256_of_file
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Device, Scorer
-from qclip_ffmpeg.train.activations import Activations, Progress
+from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_config, backbone_path, check_recipe
 from qclip_ffmpeg.train.evaluate import write_csv
 from qclip_ffmpeg.train.labels import read_label_file
@@ -24,7 +24,7 @@ from qclip_ffmpeg.train.loop import DivergedError, learned, refuse_another_run, 
 from qclip_ffmpeg.train.metrics import Figure
 from qclip_ffmpeg.train.plots import intervals_png
 from qclip_ffmpeg.train.recipe import LadderRecipe
-from qclip_ffmpeg.train.run import SplitResult, link_backbone, make_folder, run_id_of, started, train_split
+from qclip_ffmpeg.train.run import SplitResult, link_backbone, run_id_of, started, train_split
 from qclip_ffmpeg.train.splits import splits
 
 Table = dict[str, Any]
@@ -97,6 +97,7 @@ def compare(
         raise UsageError("[split] compare needs a val part to choose on and a test part to report on")
     places = folders_of(preset.variants, folder / "runs")
     recipes = {variant.name: recipe_of(preset, variant) for variant in preset.variants}
+    hashes = clip_hashes(clips, preset.cache, progress)
     run_ids: dict[str, str] = {}
     for variant in preset.variants:
         recipe = recipes[variant.name]
@@ -108,7 +109,7 @@ def compare(
         except UsageError as error:
             raise UsageError(f"[[variants]] {variant.name}: {error}") from None
         sha256 = sha256_of_file(backbone_path(recipe.model, backbone_file))
-        run_ids[variant.name] = run_id_of(recipe, base, clips, split, sha256)
+        run_ids[variant.name] = run_id_of(recipe, base, clips, hashes, split, sha256)
         refuse_another_run(places[variant.name], run_ids[variant.name])
     make_folder(folder)
     rows: list[Row] = []
@@ -209,7 +210,8 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     flat = [flattened(row) for row in rows]
     write_csv(folder / "compare.csv", list(flat[0]), flat)
     shown = [(row.group, row.name, row.srocc) for row in rows if row.srocc is not None]
-    intervals_png(folder / "compare.png", shown, "SROCC on held-out contents, 95 % interval")
+    if shown:
+        intervals_png(folder / "compare.png", shown, "SROCC on held-out contents, 95 % interval")
 
 
 def flattened(row: Row) -> Mapping[str, Any]:

@@ -56,12 +56,12 @@ class OptimiserRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """An [optimiser] table: AdamW, linear warm-up, cosine to zero."""
 
     epochs: Annotated[int, Meta(ge=0)] = 8
-    warmup_epochs: AtLeast0 = 1.0
+    warmup_epochs: Annotated[float, Meta(ge=0, le=1000)] = 1.0
     batch: Annotated[int, Meta(ge=2)] = 12
     """Clips a step; the losses are of the whole batch."""
     accumulate: Positive = 1
     """Parts a batch goes through the model in, to save memory. The gradients stay those of the whole batch."""
-    learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Meta(gt=0, le=10)] = 1e-3
     weight_decay: AtLeast0 = 1e-4
     gradient_norm: Annotated[float, Meta(gt=0)] = 1.0
     """The gradient of a step is shortened to this. The PLCC loss is steep where scores are nearly constant, as those of
@@ -197,8 +197,9 @@ def untrained(recipe: TrainRecipe, backbone_file: Path | None, with_text: bool =
     config = model_config(recipe.model)
     check_recipe(recipe)
     backbone_file = backbone_path(recipe.model, backbone_file)
-    torch.manual_seed(recipe.optimiser.seed)
-    qclip = QClip(config, with_text=with_text)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.optimiser.seed)
+        qclip = QClip(config, with_text=with_text)
     card = Card(
         id="untrained",
         status="untrained",

@@ -12,7 +12,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.probe import run_ahead
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
@@ -95,10 +95,7 @@ def write_evaluation(folder: Path, found: Evaluation, clips: Sequence[Clip], sco
     Raises:
         UsageError: it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another -o") from None
+    make_folder(folder)
     label = [clip.score for clip in clips]
     content = [clip.content for clip in clips]
     fit = fit_logistic(scores, label)

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from qclip_ffmpeg.checkpoint import LoadedModel, save_checkpoint
-from qclip_ffmpeg.errors import QClipError, UsageError
-from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.checkpoint import LoadedModel, check_tensors, save_checkpoint
+from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.model import Frozen, QClip, StandardisedHead, level_prompts
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.train.activations import Activations, Progress, joined
@@ -36,6 +36,8 @@ from qclip_ffmpeg.train.splits import Split
 
 STATE_FILE, LOG_FILE, CURVES_FILE, MODEL_FILE = "state.safetensors", "log.jsonl", "curves.png", "model.safetensors"
 SCORED_AT_ONCE = 8  # clips
+UNMAPPED = (1.0, 0.0)  # the score map that changes nothing
+NOT_TRAINED = "Nothing in it was trained."
 
 
 class DivergedError(QClipError):
@@ -122,19 +124,30 @@ class Trainer:
             InputError: a clip cannot be read.
             DivergedError: a loss or a tensor is no longer finite.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._resume():
-            with self._timed():
-                self._start(progress)
-            self._save_state()
-        for epoch in range(len(self.rows) + 1, self.recipe.epochs + 1):
-            with self._timed():
-                row = self._epoch(epoch, progress)
-                self._judge_epoch(row, progress)
-            self._save_state()
-            self._write_log()
-        self.qclip.load_state_dict(self.best, strict=False)
+        make_folder(self.folder)
+        try:
+            if not self._resume():
+                with self._timed():
+                    self._start(progress)
+                self._save_state()
+            for epoch in range(len(self.rows) + 1, self.recipe.epochs + 1):
+                with self._timed():
+                    row = self._epoch(epoch, progress)
+                    self._judge_epoch(row, progress)
+                self._save_state()
+                self._write_log()
+        except torch.OutOfMemoryError:
+            raise QClipError(
+                f"{self.folder}: out of memory on {self.device.type}; say a larger [optimiser] accumulate, which "
+                "changes nothing else, a smaller batch, or another precision"
+            ) from None
+        self._load(self.best)
         return self.qclip
+
+    def _load(self, trained: dict[str, Tensor]) -> None:
+        """Put in all that is beside the towers."""
+        check_tensors(STATE_FILE, self._trained(), trained)
+        self.qclip.load_state_dict(trained, strict=False)  # the towers stay
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -155,7 +168,10 @@ class Trainer:
             standardise(head, together)
             if self.recipe.ridge is not None:
                 label = self.label[list(self.train_places)].to(self.device)
-                start_at_ridge(head, together, label, self.recipe.ridge)
+                try:
+                    start_at_ridge(head, together, label, self.recipe.ridge)
+                except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+                    raise UsageError("[optimiser] ridge: too small for these data; say a larger one") from None
         self._refresh_text()
         self.best = self._trained()
 
@@ -312,21 +328,28 @@ class Trainer:
         with safe_open(self.folder / STATE_FILE, framework="pt") as file:
             about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        try:
+            self._restore(about, tensors)
+        except (KeyError, ValueError, msgspec.MsgspecError, ModelError) as error:
+            path = self.folder / STATE_FILE
+            raise UsageError(f"{path}: is damaged ({error}); choose another -o to start again") from None
+        if self.rows:
+            self._write_log()
+        return True
+
+    def _restore(self, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
+        """Take everything over from a state file; KeyError, ValueError or ModelError where something is missing."""
         self.spent_s = float(about["spent_s"])
         self.rows = msgspec.json.decode(about["rows"], type=list[EpochRow])
         self.scaler.load_state_dict(json.loads(about["scaler"]))
         self.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-        now = {name.removeprefix("now."): t for name, t in tensors.items() if name.startswith("now.")}
-        self.qclip.load_state_dict(now, strict=False)
-        for name, parameter in self.parameters.items():
-            prefix = f"optimiser.{name}."
-            kept = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-            if kept:
-                step = kept.pop("step")
-                self.optimiser.state[parameter] = {"step": step} | {k: t.to(self.device) for k, t in kept.items()}
-        if self.rows:
-            self._write_log()
-        return True
+        self._load({name.removeprefix("now."): t for name, t in tensors.items() if name.startswith("now.")})
+        for name, parameter in self.parameters.items() if self.rows else ():
+            step, mean, square = (tensors[f"optimiser.{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq"))
+            if not mean.shape == square.shape == parameter.shape:
+                raise ValueError(f"optimiser.{name} is not as large as its parameter")
+            moments = {"exp_avg": mean.to(self.device), "exp_avg_sq": square.to(self.device)}
+            self.optimiser.state[parameter] = {"step": step, **moments}
 
     def _write_log(self) -> None:
         lines = b"".join(msgspec.json.encode(row) + b"\n" for row in self.rows)
@@ -349,7 +372,7 @@ def refuse_another_run(folder: Path, run_id: str) -> bool:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path}: is damaged ({error}); delete it and {LOG_FILE} to start again") from None
+        raise UsageError(f"{path}: is damaged ({error}); choose another -o to start again") from None
     if about.get("run_id") != run_id:
         raise UsageError(f"{folder}: holds a run with another preset or other data; choose another -o")
     return True
@@ -389,21 +412,30 @@ def share_of_contents(clips: Sequence[Clip], places: Sequence[int], share: float
     return tuple(i for i in places if clips[i].content in kept)
 
 
-def score_map(scores: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """(slope, offset) of the least-squares line from raw scores to labels; (1, 0) where it does not rise."""
+def score_map(scores: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> tuple[float, float] | None:
+    """(slope, offset) of the least-squares line from raw scores to labels; None where it does not rise."""
     if len(set(scores.tolist())) < 2:
-        return 1.0, 0.0
+        return None
     slope, offset = np.polyfit(scores, label, 1)
-    return (float(slope), float(offset)) if slope > 0 else (1.0, 0.0)
+    return (float(slope), float(offset)) if slope > 0 else None
 
 
-def save_model(path: Path, model: LoadedModel, description: str, mapped: tuple[float, float]) -> None:
-    """Write the checkpoint of a trained model: a few MB, without its backbone."""
+def save_model(
+    folder: Path, model: LoadedModel, run_id: str, description: str, mapped: tuple[float, float] | None
+) -> None:
+    """Write the checkpoint of a trained model: a few MB, without its backbone. It is called after what decided the run.
+
+    Without a map from its raw scores to the labels' scale it counts as untrained: no report will trust it.
+    """
     state = model.qclip.state_dict()
     card = msgspec.structs.replace(
-        model.card, id=path.stem, status="trained", description=description, score_map=mapped
+        model.card,
+        id=f"qclip-{run_id[:12]}",
+        status="untrained" if mapped is None or description == NOT_TRAINED else "trained",
+        description=description,
+        score_map=mapped or UNMAPPED,
     )
-    save_checkpoint(path, card, {name: state[name] for name in model.qclip.trained_names()})
+    save_checkpoint(folder / MODEL_FILE, card, {name: state[name] for name in model.qclip.trained_names()})
 
 
 def batched(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:

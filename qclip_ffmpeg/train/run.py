@@ -20,14 +20,15 @@ from qclip_ffmpeg.checkpoint import (
     sha256_of_file,
 )
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Device, Scorer
-from qclip_ffmpeg.train.activations import Activations, Progress
+from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untrained
 from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, write_evaluation
 from qclip_ffmpeg.train.labels import Clip, read_label_file
 from qclip_ffmpeg.train.loop import (
-    MODEL_FILE,
+    NOT_TRAINED,
+    UNMAPPED,
     EpochRow,
     Trainer,
     refuse_another_run,
@@ -92,30 +93,48 @@ def train(
     drawn = splits([clip.content for clip in clips], recipe.split)
     places = [folder] if len(drawn) == 1 else [folder / f"split-{number:02}" for number in range(len(drawn))]
     model = started(recipe, base, backbone_file)
-    for split, place in zip(drawn, places, strict=True):
+    for split in drawn:
         training_places(clips, split, recipe.optimiser)
-        refuse_another_run(place, run_id_of(recipe, base, clips, split, model.card.backbone_sha256))
+    hashes = clip_hashes(clips, recipe.cache, progress)
+    run_ids = [run_id_of(recipe, base, clips, hashes, split, model.card.backbone_sha256) for split in drawn]
+    for place, run_id in zip(places, run_ids, strict=True):
+        refuse_another_run(place, run_id)
     make_folder(folder)
     scorer = Scorer(model, device, threads=threads)
     activations = Activations(scorer, clips, recipe.sampling, recipe.cache)
     activations.fill(progress)
     results = []
-    for number, (split, place) in enumerate(zip(drawn, places, strict=True)):
+    for number, (split, place, run_id) in enumerate(zip(drawn, places, run_ids, strict=True)):
 
         def told(what: str, done: int, of: int, number: int = number) -> None:
             progress(what if len(drawn) == 1 else f"split {number + 1} of {len(drawn)}, {what}", done, of)
 
         if number:
             model = started(recipe, base, backbone_file)
-        run_id = run_id_of(recipe, base, clips, split, model.card.backbone_sha256)
         results.append(train_split(model, activations, clips, split, recipe, place, told, scorer.device, run_id))
         link_backbone(place, recipe, backbone_file)
     write_json(folder / "summary.json", summary(results))
     return results
 
 
-def run_id_of(recipe: TrainRecipe, base: Path, clips: Sequence[Clip], split: Split, backbone_sha256: str) -> str:
-    """Hash of what decides a run. Where the labels, the videos and the cache lie does not."""
+def run_id_of(
+    recipe: TrainRecipe,
+    base: Path,
+    clips: Sequence[Clip],
+    hashes: Sequence[str],
+    split: Split,
+    backbone_sha256: str,
+) -> str:
+    """Hash of what decides a run. Where the labels, the videos and the cache lie does not.
+
+    Args:
+        recipe: the preset.
+        base: folder its paths are relative to.
+        clips: the data.
+        hashes: of the clips' bytes, from `clip_hashes`.
+        split: of the clips.
+        backbone_sha256: of the frozen backbone's file.
+    """
     start = start_path(recipe, base)
     decided_by = [
         recipe.model,
@@ -125,6 +144,7 @@ def run_id_of(recipe: TrainRecipe, base: Path, clips: Sequence[Clip], split: Spl
         start and sha256_of_file(start),
         backbone_sha256,
         [(c.name, c.score, c.content, c.display_height_px, str(c.frame_rate)) for c in clips],
+        list(hashes),
         split,
     ]
     return hashlib.sha256(msgspec.json.encode(decided_by)).hexdigest()
@@ -144,14 +164,6 @@ def link_backbone(folder: Path, recipe: TrainRecipe, backbone_file: Path | None)
 def write_json(path: Path, content: Struct) -> None:
     """Write a record as indented JSON."""
     write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-
-
-def make_folder(folder: Path) -> None:
-    """Raises UsageError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another -o") from None
 
 
 def start_path(recipe: TrainRecipe, base: Path) -> Path | None:
@@ -213,7 +225,12 @@ def train_split(
     mapped = score_map(trainer.scores_of(fitted_on, progress), np.array([clips[i].score for i in fitted_on]))
     contents = len({clips[i].content for i in trainer.train_places})
     said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {Path(recipe.data.labels).name}."
-    save_model(folder / MODEL_FILE, model, said, mapped)
+    if not recipe.optimiser.epochs and recipe.optimiser.ridge is None and recipe.start is None:
+        said = NOT_TRAINED
+    elif mapped is None:
+        said += " Its scores do not rise with the labels."
+    save_model(folder, model, run_id, said, mapped)
+    mapped = mapped or UNMAPPED
     if not split.test:
         return SplitResult(chosen, None, trainer.spent_s)
     scores = reported(trainer.scores_of(split.test, progress), mapped)
