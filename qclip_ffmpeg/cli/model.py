@@ -167,24 +167,32 @@ def evaluate_command(
 
     from qclip_ffmpeg.checkpoint import load_model
     from qclip_ffmpeg.files import make_folder
+    from qclip_ffmpeg.probe import ProbeSettings, model_warnings
     from qclip_ffmpeg.scorer import Scorer
     from qclip_ffmpeg.train.config import DataPreset
-    from qclip_ffmpeg.train.evaluate import evaluate, score_clips, write_evaluation
+    from qclip_ffmpeg.train.evaluate import evaluate, measured_by, score_clips, write_evaluation
     from qclip_ffmpeg.train.labels import read_label_file
+    from qclip_ffmpeg.train.loop import STATE_FILE
     from qclip_ffmpeg.train.run import reported
+    from qclip_ffmpeg.views import Display
 
     recipe = with_options(read_preset(preset, DataPreset), options)
     changed = {k: v for k, v in (("frames", frames), ("policy", sampling)) if v is not None}
     seen = msgspec.structs.replace(recipe.sampling, **changed)
     clips = read_label_file(recipe.data, preset.parent)
+    if (folder / STATE_FILE).exists():
+        raise UsageError(f"-o {folder}: holds a training run, whose figures would be lost; choose another folder")
     scorer = Scorer(load_model(model_name), options["device"], threads=options["threads"])
     make_folder(folder)
     with progress_bar(options["quiet"]) as progress:
         scores = reported(score_clips(scorer, clips, seen, progress), scorer.model.card.score_map)
-    found = evaluate(Path(recipe.data.labels).name, clips, scores)
+    by = measured_by(scorer.model.card, scorer.model.weights_sha256, seen)
+    found = evaluate(Path(recipe.data.labels).name, by, clips, scores)
     write_evaluation(folder, found, clips, scores)
     if not options["quiet"]:
         console.say(f"{scorer.model.card.id}: {figures_line(found)}")
+        for warning in model_warnings(scorer.model, ProbeSettings(display=Display(*seen.display))):
+            console.warn("note", warning)
     return 0
 
 
@@ -214,7 +222,7 @@ def compare_command(preset: Path, folder: Path, **options: Any) -> int:
         )
     if not options["quiet"]:
         click.echo(markdown(rows), nl=False)
-    return 0
+    return console.EXIT_COULD_NOT_MEASURE if any(row.failed for row in rows) else 0
 
 
 @command.command(name="list", short_help="The models that come with the package.", context_settings=CONTEXT)
@@ -368,7 +376,10 @@ def figures_line(found: "Evaluation") -> str:
     figures = found.figures
     pairs = [f"pairs >= {apart} apart right {share}" for apart, share in found.pairs_right.items()]
     said = [f"{name.upper()} {getattr(figures, name)}" for name in ("srocc", "krocc", "plcc", "rmse")]
-    return f"{found.data}: {figures.clips} clips of {figures.contents} contents, " + ", ".join([*said, *pairs])
+    clips = (
+        f"{figures.clips} clip{'s' * (figures.clips > 1)} of {figures.contents} content{'s' * (figures.contents > 1)}"
+    )
+    return f"{found.data}: {clips}, " + ", ".join([*said, *pairs])
 
 
 @contextmanager

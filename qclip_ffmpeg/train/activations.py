@@ -7,6 +7,7 @@ had finished.
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -81,6 +82,8 @@ class Activations:
             for done, (key, frozen) in enumerate(zip(missing, computed, strict=True)):
                 progress("frozen blocks", done, len(missing))
                 pending[key] = self._kept(key, frozen)
+                if not done:
+                    self._check_space(pending[key], len(missing))
                 size += sum(tensor.numel() * tensor.element_size() for tensor in pending[key].values())
                 if size >= SHARD_BYTES or len(pending) == SHARD_CLIPS:
                     self._write(pending)
@@ -88,6 +91,17 @@ class Activations:
         finally:
             if pending:
                 self._write(pending)
+
+    def _check_space(self, kept: Frozen, clips: int) -> None:
+        """Raises UsageError where so many clips, each as large as this one, do not fit the disk."""
+        assert self._folder is not None
+        needed = clips * sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise UsageError(
+                f"{self._folder}: the activations of {clips} clips take {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are "
+                "free; choose another [cache] folder, or leave [cache] out"
+            )
 
     def _kept(self, key: str, frozen: Frozen) -> Frozen:
         """Activations as precisely as the cache has them. Raises UsageError where they are too large for that."""

@@ -17,14 +17,14 @@ from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
-from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_config, backbone_path, check_recipe
+from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_config, backbone_path, check_recipe, model_config
 from qclip_ffmpeg.train.evaluate import write_csv
 from qclip_ffmpeg.train.labels import read_label_file
 from qclip_ffmpeg.train.loop import DivergedError, learned, refuse_another_run, training_places
 from qclip_ffmpeg.train.metrics import Figure
 from qclip_ffmpeg.train.plots import intervals_png
 from qclip_ffmpeg.train.recipe import LadderRecipe
-from qclip_ffmpeg.train.run import SplitResult, link_backbone, run_id_of, started, train_split
+from qclip_ffmpeg.train.run import SplitResult, check_start, link_backbone, run_id_of, started, train_split
 from qclip_ffmpeg.train.splits import splits
 
 Table = dict[str, Any]
@@ -72,6 +72,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """Training and validation. The frozen blocks come on top, once for all variants that share them."""
     note: str = ""
     """Why it was not run, or what failed."""
+    failed: bool = False
 
 
 def compare(
@@ -106,6 +107,7 @@ def compare(
         try:
             check_recipe(recipe)
             training_places(clips, split, recipe.optimiser)
+            check_start(recipe, base, model_config(recipe.model))
         except UsageError as error:
             raise UsageError(f"[[variants]] {variant.name}: {error}") from None
         sha256 = sha256_of_file(backbone_path(recipe.model, backbone_file))
@@ -128,9 +130,9 @@ def compare(
         place, run_id = places[variant.name], run_ids[variant.name]
         try:
             result = train_split(scorer.model, activations, clips, split, recipe, place, told, scorer.device, run_id)
-        except (DivergedError, RuntimeError, ArithmeticError) as error:  # what a bad setting does to the arithmetic
+        except (DivergedError, ArithmeticError) as error:  # what a bad setting does to the arithmetic
             why = (str(error) or type(error).__name__).splitlines()[0]
-            rows.append(Row(group=variant.group, name=variant.name, note=f"failed: {why}"))
+            rows.append(Row(group=variant.group, name=variant.name, note=f"failed: {why}", failed=True))
         else:
             link_backbone(place, recipe, backbone_file)
             parameters = sum(p.numel() for p in learned(scorer.model.qclip).values())

@@ -61,7 +61,7 @@ class OptimiserRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Clips a step; the losses are of the whole batch."""
     accumulate: Positive = 1
     """Parts a batch goes through the model in, to save memory. The gradients stay those of the whole batch."""
-    learning_rate: Annotated[float, Meta(gt=0, le=10)] = 1e-3
+    learning_rate: Annotated[float, Meta(gt=0, le=1e30)] = 1e-3
     weight_decay: AtLeast0 = 1e-4
     gradient_norm: Annotated[float, Meta(gt=0)] = 1.0
     """The gradient of a step is shortened to this. The PLCC loss is steep where scores are nearly constant, as those of

@@ -11,10 +11,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from qclip_ffmpeg.checkpoint import Card
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
-from qclip_ffmpeg.probe import run_ahead
+from qclip_ffmpeg.probe import library_versions, run_ahead
 from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
 from qclip_ffmpeg.train.labels import Clip
@@ -33,24 +35,51 @@ from qclip_ffmpeg.train.plots import scatter_png
 PAIRS_APART = (5.0, 2.0)  # score units
 
 
+class Measured(Struct, frozen=True):
+    """What made the scores: enough to make them again."""
+
+    model: str
+    status: ModelStatus
+    weights_sha256: str
+    backbone: str
+    backbone_sha256: str
+    sampling: SamplingRecipe
+    versions: dict[str, str]
+
+
 class Evaluation(Struct, frozen=True):
     """How well scores agree with labels."""
 
     data: str
     """Name of the data set, or of the part of it."""
+    by: Measured
     figures: Figures
     pairs_right: dict[str, Figure]
     """Share of the pairs of one content, at least so many score units apart, that are ordered right."""
     per_content: list[ContentFigures]
 
 
-def evaluate(name: str, clips: Sequence[Clip], scores: NDArray[np.float64]) -> Evaluation:
+def measured_by(card: Card, weights_sha256: str, sampling: SamplingRecipe) -> Measured:
+    """What an evaluation says of the model and of how clips were looked at."""
+    return Measured(
+        model=card.id,
+        status=card.status,
+        weights_sha256=weights_sha256,
+        backbone=card.config.backbone.architecture,
+        backbone_sha256=card.backbone_sha256,
+        sampling=sampling,
+        versions=library_versions(),
+    )
+
+
+def evaluate(name: str, by: Measured, clips: Sequence[Clip], scores: NDArray[np.float64]) -> Evaluation:
     """Compare the scores of clips, (N,), with their labels."""
     label = [clip.score for clip in clips]
     content = [clip.content for clip in clips]
     pairs = {f"{apart:g}": share_of_pairs_right(scores, label, content, apart) for apart in PAIRS_APART}
     return Evaluation(
         data=name,
+        by=by,
         figures=figures(scores, label, content),
         pairs_right={apart: share for apart, share in pairs.items() if share.value is not None},
         per_content=per_content(scores, label, content),

@@ -21,12 +21,14 @@ from qclip_ffmpeg.checkpoint import (
 )
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
+from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untrained
-from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, write_evaluation
+from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_evaluation
 from qclip_ffmpeg.train.labels import Clip, read_label_file
 from qclip_ffmpeg.train.loop import (
+    MODEL_FILE,
     NOT_TRAINED,
     UNMAPPED,
     EpochRow,
@@ -190,18 +192,23 @@ def started(recipe: TrainRecipe, base: Path, backbone_file: Path | None) -> Load
     path = start_path(recipe, base)
     model = untrained(recipe, backbone_file)
     if path is not None:
+        check_start(recipe, base, model.card.config)
         card, tensors = read_checkpoint(path)
-        if card.config != model.card.config:
-            differ = [
-                f for f in card.config.__struct_fields__ if getattr(card.config, f) != getattr(model.card.config, f)
-            ]
-            raise UsageError(f"start = {recipe.start!r}: differs from this preset's [model] in {', '.join(differ)}")
         if card.backbone_sha256 != model.card.backbone_sha256:
             raise UsageError(f"start = {recipe.start!r}: was trained on another backbone, {card.backbone_file}")
         state = model.qclip.state_dict()
         check_tensors(path.name, {name: state[name] for name in model.qclip.trained_names()}, tensors)
         model.qclip.load_state_dict(tensors, strict=False)
     return model
+
+
+def check_start(recipe: TrainRecipe, base: Path, config: ModelConfig) -> None:
+    """Raises UsageError where the checkpoint that a recipe starts from, if it names one, is of another model."""
+    if (path := start_path(recipe, base)) is None:
+        return
+    of_start = read_checkpoint(path)[0].config
+    if differ := [f for f in config.__struct_fields__ if getattr(of_start, f) != getattr(config, f)]:
+        raise UsageError(f"start = {recipe.start!r}: differs from this preset's [model] in {', '.join(differ)}")
 
 
 def train_split(
@@ -235,7 +242,9 @@ def train_split(
         return SplitResult(chosen, None, trainer.spent_s)
     scores = reported(trainer.scores_of(split.test, progress), mapped)
     tested = [clips[i] for i in split.test]
-    found = evaluate(f"{Path(recipe.data.labels).name}, test part", tested, scores)
+    path = folder / MODEL_FILE
+    by = measured_by(read_checkpoint(path)[0], sha256_of_file(path), recipe.sampling)
+    found = evaluate(f"{Path(recipe.data.labels).name}, test part", by, tested, scores)
     write_evaluation(folder, found, tested, scores)
     return SplitResult(chosen, found, trainer.spent_s)
 
