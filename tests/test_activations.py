@@ -16,7 +16,7 @@ from tiny_training import PE, cache_in, clips_of, quiet, recipe_for, replace
 
 from qclip_ffmpeg.adapters import ProjectionAdapter, SharedAdapter, VisualPrompts
 from qclip_ffmpeg.errors import InputError, ModelError, UsageError
-from qclip_ffmpeg.model import Joint, Statistics
+from qclip_ffmpeg.model import Frozen, Joint, Statistics
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train import activations
 from qclip_ffmpeg.train.activations import Activations, joined
@@ -28,6 +28,12 @@ pytest_plugins = ["train_fixtures"]
 pytestmark = pytest.mark.usefixtures("tiny")
 
 AFTER_2 = SharedAdapter(share="core", dim=8, first_block=2)
+
+
+def part(made: Activations, place: int) -> Frozen:
+    """The activations of one clip."""
+    [found] = made.of([place])
+    return found
 
 
 def filled(recipe: TrainRecipe, clips: list[Clip] | None = None, backbone: Path | None = None) -> Activations:
@@ -76,8 +82,9 @@ def test_without_a_cache_each_use_computes(recipe: TrainRecipe, asked: list[str]
     cached = filled(recipe)
     asked.clear()
     for place in (3, 0, 3):
-        assert all(torch.equal(plain[place][name], cached[place][name]) for name in cached[place])
-    assert len(asked) == 3 * len(cached[0]), "once each time, and never by the cached ones"
+        made, kept = part(plain, place), part(cached, place)
+        assert all(torch.equal(made[name], kept[name]) for name in kept)
+    assert len(asked) == 3, "once each time, and never by the cached ones"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,7 @@ def test_without_a_cache_each_use_computes(recipe: TrainRecipe, asked: list[str]
 )
 def test_what_is_kept(changes: Any, has: dict[str, tuple[int, ...]], rated: Path, tmp_path: Path) -> None:
     made = filled(recipe_for(rated, cache=cache_in(tmp_path), **changes))
-    assert {name: tuple(tensor.shape) for name, tensor in made[0].items()} == has
+    assert {name: tuple(tensor.shape) for name, tensor in part(made, 0).items()} == has
     together, counts = joined(made.of([0, 5, 7]))
     assert counts == [next(iter(has.values()))[0]] * 3
     assert {name: tensor.shape[0] for name, tensor in together.items()} == dict.fromkeys(has, sum(counts))
@@ -108,8 +115,8 @@ def test_what_is_kept(changes: Any, has: dict[str, tuple[int, ...]], rated: Path
 def test_half_precision_rounds_and_nothing_else(recipe: TrainRecipe, tmp_path: Path) -> None:
     full, half = filled(recipe), filled(replace(recipe, cache=cache_in(tmp_path / "half", "float16")))
     for place in (0, 11):
-        assert torch.equal(half[place]["tokens"], full[place]["tokens"].half().float())
-        assert not torch.equal(half[place]["tokens"], full[place]["tokens"])
+        assert torch.equal(part(half, place)["tokens"], part(full, place)["tokens"].half().float())
+        assert not torch.equal(part(half, place)["tokens"], part(full, place)["tokens"])
     assert sum(p.stat().st_size for p in (tmp_path / "half").glob("*.safetensors")) < 0.6 * sum(
         p.stat().st_size for p in (tmp_path / "cache").glob("*.safetensors")
     )
@@ -198,7 +205,7 @@ def test_all_that_reads_the_joint_space_shares_a_cache(
     for levels in ("prompts", "vectors", "linear"):
         recipe = recipe_for(rated, backbone=PE, levels=levels, readout=Joint(), epochs=0, cache=cache_in(tmp_path))
         made = filled(recipe, backbone=tiny / "PE.safetensors")
-        assert list(made[0]) == ["pooled"]
+        assert list(part(made, 0)) == ["pooled"]
     assert len(asked) == 12
 
 
@@ -207,17 +214,17 @@ def test_another_backbone_of_the_same_architecture(rated: Path, tiny: Path, tmp_
     one = filled(recipe, backbone=tiny / "PE.safetensors")
     other = filled(recipe, backbone=other_backbone(recipe, tiny, tmp_path))
     assert len(asked) == 24
-    assert not torch.equal(one[0]["pooled"], other[0]["pooled"])
+    assert not torch.equal(part(one, 0)["pooled"], part(other, 0)["pooled"])
 
 
 def test_other_bytes_under_the_same_name(copies: Path, tmp_path: Path, asked: list[str]) -> None:
     recipe = recipe_for(copies, cache=cache_in(tmp_path / "cache"))
-    before = filled(recipe)[0]
+    before = part(filled(recipe), 0)
     first, _, third, _ = (clip.path for clip in clips_of(recipe))
     shutil.copy(third, first)
     after = filled(recipe)
-    assert not torch.equal(before["early"], after[0]["early"])
-    assert torch.equal(after[0]["early"], after[2]["early"])
+    assert not torch.equal(before["early"], part(after, 0)["early"])
+    assert torch.equal(part(after, 0)["early"], part(after, 2)["early"])
     assert len(asked) == 4, "the same bytes were there under another name"
     os.utime(first)
     filled(recipe)
@@ -232,8 +239,8 @@ def test_the_same_video_twice_is_computed_once(copies: Path, tmp_path: Path, ask
     rows = ["file,score,content,display_height_px", f"{first.name},10,a,", "again.mkv,30,b,", "tall.mkv,50,c,600"]
     copies.write_text("\n".join(rows))
     made = filled(recipe_for(copies, cache=cache_in(tmp_path / "cache"), views=("mosaic",), display=(2000, 300)))
-    assert torch.equal(made[0]["early"], made[1]["early"])
-    assert not torch.equal(made[0]["early"], made[2]["early"])
+    assert torch.equal(part(made, 0)["early"], part(made, 1)["early"])
+    assert not torch.equal(part(made, 0)["early"], part(made, 2)["early"])
     assert len(asked) == 2
 
 

@@ -38,6 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "SCMA core": {"adapters": CORE, "fusion": "state-space"},
     "VPT": {"adapters": VisualPrompts(tokens=2, first_block=2), "levels": "linear", "ridge": 1.0},
     "CLIP-Adapter": {"adapters": ProjectionAdapter(dim=4)},
+    "half precision": {"adapters": CORE, "precision": "float16"},
     "prompts": {
         "backbone": PE,
         "levels": "prompts",
@@ -128,6 +129,29 @@ def test_a_run_interrupted_after_any_file_comes_to_the_same(
         train(made, Path(), folder, quiet)
         assert bytes_of(folder) == expected
     assert number == 11, "the state three times, the log twice, and six results, each once"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_whose_first_steps_overflowed_goes_on(recipe: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """In half precision such a step is left out; here those of the first epoch are, so the optimiser has no state."""
+    made = recipe("half precision")
+    step = torch.optim.AdamW.step
+    steps = itertools.count()
+
+    def overflowing(optimiser: torch.optim.AdamW, *arguments: Any) -> Any:
+        return step(optimiser, *arguments) if next(steps) >= 2 else None
+
+    def stop(stage: str, *_: int) -> None:
+        if stage == "epoch 2 of 3":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflowing)
+    train(made, Path(), tmp_path / "whole", quiet)
+    steps = itertools.count()
+    with pytest.raises(KeyboardInterrupt):
+        train(made, Path(), tmp_path / "stopped", stop)
+    train(made, Path(), tmp_path / "stopped", quiet)
+    assert bytes_of(tmp_path / "stopped") == bytes_of(tmp_path / "whole")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -376,6 +376,8 @@ def figures_line(found: "Evaluation") -> str:
     figures = found.figures
     pairs = [f"pairs >= {apart} apart right {share}" for apart, share in found.pairs_right.items()]
     said = [f"{name.upper()} {getattr(figures, name)}" for name in ("srocc", "krocc", "plcc", "rmse")]
+    if found.content_srocc.value is not None:
+        said.append(f"mean SROCC within a content {found.content_srocc}")
     clips = (
         f"{figures.clips} clip{'s' * (figures.clips > 1)} of {figures.contents} content{'s' * (figures.contents > 1)}"
     )

@@ -113,10 +113,6 @@ class Activations:
             raise UsageError(f'{clip.name}: its activations do not fit {dtype}; say [cache] precision = "float32"')
         return kept
 
-    def __getitem__(self, place: int) -> Frozen:
-        """The frozen part of one clip's frames, float32 on the CPU."""
-        return next(self.of([place]))
-
     def of(self, places: Sequence[int]) -> Iterator[Frozen]:
         """The frozen parts of clips, in order, float32 on the CPU."""
         if self._cache is None:

@@ -16,6 +16,7 @@ from qclip_ffmpeg.model import Joint, Levels, ModelConfig, QClip, Statistics, co
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.labels import LabelSource
+from qclip_ffmpeg.train.losses import RANK_WEIGHT
 from qclip_ffmpeg.train.recipe import Positive
 from qclip_ffmpeg.train.splits import SplitRecipe
 from qclip_ffmpeg.views import Display, View
@@ -66,7 +67,7 @@ class OptimiserRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     gradient_norm: Annotated[float, Meta(gt=0)] = 1.0
     """The gradient of a step is shortened to this. The PLCC loss is steep where scores are nearly constant, as those of
     a head that starts at zero are: one such gradient would stay in AdamW's mean of squares and stop the head."""
-    rank_weight: AtLeast0 = 0.3
+    rank_weight: AtLeast0 = RANK_WEIGHT
     """Of the rank loss beside the PLCC loss."""
     precision: Precision = "float32"
     """Of the part that is trained; float32 on a CPU is reproducible to the bit."""

@@ -26,6 +26,7 @@ from qclip_ffmpeg.train.metrics import (
     Figures,
     figures,
     fit_logistic,
+    mean_figure,
     per_content,
     share_of_pairs_right,
     write_predictions,
@@ -56,6 +57,8 @@ class Evaluation(Struct, frozen=True):
     figures: Figures
     pairs_right: dict[str, Figure]
     """Share of the pairs of one content, at least so many score units apart, that are ordered right."""
+    content_srocc: Figure
+    """Mean SROCC within a content."""
     per_content: list[ContentFigures]
 
 
@@ -76,13 +79,15 @@ def evaluate(name: str, by: Measured, clips: Sequence[Clip], scores: NDArray[np.
     """Compare the scores of clips, (N,), with their labels."""
     label = [clip.score for clip in clips]
     content = [clip.content for clip in clips]
+    contents = per_content(scores, label, content)
     pairs = {f"{apart:g}": share_of_pairs_right(scores, label, content, apart) for apart in PAIRS_APART}
     return Evaluation(
         data=name,
         by=by,
         figures=figures(scores, label, content),
         pairs_right={apart: share for apart, share in pairs.items() if share.value is not None},
-        per_content=per_content(scores, label, content),
+        content_srocc=mean_figure([row.srocc for row in contents]),
+        per_content=contents,
     )
 
 

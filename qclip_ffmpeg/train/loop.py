@@ -344,7 +344,9 @@ class Trainer:
         self.scaler.load_state_dict(json.loads(about["scaler"]))
         self.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
         self._load({name.removeprefix("now."): t for name, t in tensors.items() if name.startswith("now.")})
-        for name, parameter in self.parameters.items() if self.rows else ():
+        # Where float16 overflows in every step of the first epochs, the optimiser has taken none and has no state.
+        took_steps = self.rows and not (self.scaler.is_enabled() and not any("optimiser." in name for name in tensors))
+        for name, parameter in self.parameters.items() if took_steps else ():
             step, mean, square = (tensors[f"optimiser.{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq"))
             if not mean.shape == square.shape == parameter.shape:
                 raise ValueError(f"optimiser.{name} is not as large as its parameter")
