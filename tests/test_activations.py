@@ -12,8 +12,10 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_model import TINY_PE
 from tiny_training import PE, cache_in, clips_of, quiet, recipe_for, replace
 
+from qclip_ffmpeg import backbone_open_clip
 from qclip_ffmpeg.adapters import ProjectionAdapter, SharedAdapter, VisualPrompts
 from qclip_ffmpeg.errors import InputError, ModelError, UsageError
 from qclip_ffmpeg.model import Frozen, Joint, Statistics
@@ -207,6 +209,33 @@ def test_all_that_reads_the_joint_space_shares_a_cache(
         made = filled(recipe, backbone=tiny / "PE.safetensors")
         assert list(part(made, 0)) == ["pooled"]
     assert len(asked) == 12
+
+
+def test_tokens_and_pooled_features_after_one_block(rated: Path, tiny: Path, tmp_path: Path) -> None:
+    """The last of the four: adapters behind it need its tokens."""
+    for adapters, has in ((None, "pooled"), (SharedAdapter(share="core", dim=8, first_block=4), "tokens")):
+        recipe = recipe_for(rated, backbone=PE, readout=Joint(), adapters=adapters, cache=cache_in(tmp_path))
+        assert list(part(filled(recipe, backbone=tiny / "PE.safetensors"), 0)) == [has]
+
+
+def test_both_precisions_in_one_folder(recipe: TrainRecipe, tmp_path: Path, asked: list[str]) -> None:
+    for precision in ("float16", "float32", "float16"):
+        filled(replace(recipe, cache=cache_in(tmp_path / "cache", precision)))
+    assert len(asked) == 24
+
+
+def test_the_same_weights_in_another_backbone(
+    rated: Path, tiny: Path, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The class token's row of the rotation table first, as in Meta's, or last, as the released code has it."""
+    found = []
+    for order in ("first", "last"):
+        changed = msgspec.structs.replace(TINY_PE, rope_cls=order)
+        monkeypatch.setattr(backbone_open_clip, "open_clip_config", lambda *_, changed=changed: changed)
+        recipe = recipe_for(rated, backbone=PE, readout=Joint(), cache=cache_in(tmp_path))
+        found.append(part(filled(recipe, backbone=tiny / "PE.safetensors"), 0)["pooled"])
+    assert len(asked) == 24
+    assert not torch.equal(*found)
 
 
 def test_another_backbone_of_the_same_architecture(rated: Path, tiny: Path, tmp_path: Path, asked: list[str]) -> None:

@@ -5,11 +5,13 @@ Test modules ask for them with `pytest_plugins = ["train_fixtures"]`.
 """
 
 import csv
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -56,6 +58,9 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+remembered_tokenizer = functools.cache(open_clip.get_tokenizer)  # it reads its vocabulary at every call
+
+
 @pytest.fixture
 def tiny(backbones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`backbone = "bundled"` is the tiny tower, every open_clip backbone the tiny Perception Encoder; their folder."""
@@ -68,6 +73,7 @@ def tiny(backbones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return msgspec.structs.replace(TINY_PE, pretrained=pretrained)
 
     monkeypatch.setattr(backbone_open_clip, "open_clip_config", open_clip_config)
+    monkeypatch.setattr(open_clip, "get_tokenizer", remembered_tokenizer)
     return backbones
 
 

@@ -248,7 +248,7 @@ def info_command(what: str, as_json: bool) -> int:
     """
     import msgspec
 
-    from qclip_ffmpeg.checkpoint import check_card, find_model, read_checkpoint
+    from qclip_ffmpeg.checkpoint import build, check_card, find_model, read_checkpoint
     from qclip_ffmpeg.summary import summarise
     from qclip_ffmpeg.train.config import ModelPreset, model_config
 
@@ -258,6 +258,7 @@ def info_command(what: str, as_json: bool) -> int:
         path = find_model(what)
         card, _ = read_checkpoint(path)
         check_card(path.name, card)
+        build(path.name, card.config)  # what cannot be built is the file's fault
         config = card.config
     found = summarise(config)
     if as_json:

@@ -36,6 +36,7 @@ from qclip_ffmpeg.train.splits import Split
 
 STATE_FILE, LOG_FILE, CURVES_FILE, MODEL_FILE = "state.safetensors", "log.jsonl", "curves.png", "model.safetensors"
 SCORED_AT_ONCE = 8  # clips
+DRAWN_EVERY_S = 10.0  # a picture takes longer than an epoch of few clips
 UNMAPPED = (1.0, 0.0)  # the score map that changes nothing
 NOT_TRAINED = "Nothing in it was trained."
 
@@ -110,6 +111,7 @@ class Trainer:
         self.rows: list[EpochRow] = []
         self.best: dict[str, Tensor] = {}
         self.spent_s = 0.0
+        self.drawn_s = -math.inf
 
     def _prompt_ids(self) -> Tensor | None:
         if self.qclip.text is None or self.qclip.context is None:
@@ -356,7 +358,9 @@ class Trainer:
     def _write_log(self) -> None:
         lines = b"".join(msgspec.json.encode(row) + b"\n" for row in self.rows)
         write_atomically(self.folder / LOG_FILE, lines)
-        curves_png(self.folder / CURVES_FILE, [msgspec.to_builtins(row) for row in self.rows])
+        if len(self.rows) == self.recipe.epochs or time.monotonic() - self.drawn_s >= DRAWN_EVERY_S:
+            curves_png(self.folder / CURVES_FILE, [msgspec.to_builtins(row) for row in self.rows])
+            self.drawn_s = time.monotonic()
 
 
 def refuse_another_run(folder: Path, run_id: str) -> bool:
