@@ -119,7 +119,7 @@ def test_a_run_interrupted_after_any_file_comes_to_the_same(
 
         folder = tmp_path / f"stopped{number}"
         with monkeypatch.context() as patch:
-            for module in ("loop", "run", "evaluate", "metrics"):
+            for module in ("loop", "evaluate", "metrics"):
                 patch.setattr(f"qclip_ffmpeg.train.{module}.write_atomically", stop)
             patch.setattr("qclip_ffmpeg.checkpoint.write_atomically", stop)
             try:

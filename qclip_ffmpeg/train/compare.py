@@ -18,7 +18,7 @@ from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_config, backbone_path, check_recipe, model_config
-from qclip_ffmpeg.train.evaluate import write_csv
+from qclip_ffmpeg.train.evaluate import write_csv, write_json
 from qclip_ffmpeg.train.labels import read_label_file
 from qclip_ffmpeg.train.loop import DivergedError, learned, refuse_another_run, training_places
 from qclip_ffmpeg.train.metrics import Figure
@@ -207,7 +207,7 @@ def has_text(recipe: TrainRecipe) -> bool:
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Write the table as Markdown, CSV, JSON and a picture."""
-    write_atomically(folder / "compare.json", msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
+    write_json(folder / "compare.json", rows)
     write_atomically(folder / "compare.md", markdown(rows).encode())
     flat = [flattened(row) for row in rows]
     write_csv(folder / "compare.csv", list(flat[0]), flat)

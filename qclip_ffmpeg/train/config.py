@@ -8,7 +8,7 @@ import torch
 from msgspec import Meta, Struct
 
 from qclip_ffmpeg.adapters import AdapterConfig
-from qclip_ffmpeg.backbone import BackboneConfig, OpenClipConfig, TowerConfig
+from qclip_ffmpeg.backbone import BackboneConfig, TowerConfig
 from qclip_ffmpeg.checkpoint import SUFFIX, WEIGHTS_DIR, Card, LoadedModel, check_card, read_backbone, sha256_of_file
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.fusion import Fusion
@@ -236,7 +236,8 @@ def load_towers(qclip: QClip, backbone_file: Path) -> None:
         if wrong := sorted(k for k in wanted.keys() ^ tensors.keys()) or sorted(
             k for k in wanted if wanted[k].shape != tensors[k].shape
         ):
-            name = backbone.architecture if isinstance(backbone, OpenClipConfig | TowerConfig) else "?"
-            raise ModelError(f"{backbone_file.name}: is not the {which} tower of {name} (tensor {wrong[0]})")
+            raise ModelError(
+                f"{backbone_file.name}: is not the {which} tower of {backbone.architecture} (tensor {wrong[0]})"
+            )
         tower.load_state_dict(tensors)
         tower.requires_grad_(False)

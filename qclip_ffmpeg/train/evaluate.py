@@ -114,6 +114,11 @@ def score_clips(
     return found
 
 
+def write_json(path: Path, content: Struct | Sequence[Struct]) -> None:
+    """Write records as indented JSON."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write records as a CSV with a header."""
     text = io.StringIO()
@@ -133,7 +138,7 @@ def write_evaluation(folder: Path, found: Evaluation, clips: Sequence[Clip], sco
     label = [clip.score for clip in clips]
     content = [clip.content for clip in clips]
     fit = fit_logistic(scores, label)
-    write_atomically(folder / "figures.json", msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    write_json(folder / "figures.json", found)
     write_csv(
         folder / "per_content.csv",
         ContentFigures.__struct_fields__,

@@ -38,17 +38,22 @@ from qclip_ffmpeg.views import Display
 WHOLE_S = Fraction(3600)  # longer than any encode
 
 
+def config_of(recipe: Recipe) -> ModelConfig:
+    """The bundled tower, up to the last block that is read, with level vectors."""
+    return ModelConfig(
+        backbone=msgspec.structs.replace(BUNDLED_TOWER, blocks=max(recipe.model.exit_blocks)),
+        views=recipe.model.views,
+        readout=Statistics(recipe.model.exit_blocks, recipe.model.statistics),
+    )
+
+
 def untrained_card(recipe: Recipe) -> Card:
-    """The card of the bundled tower, up to the last block that is read, with an empty head."""
+    """The card of `config_of`, with an empty head."""
     return Card(
         id="untrained",
         status="untrained",
         description="",
-        config=ModelConfig(
-            backbone=msgspec.structs.replace(BUNDLED_TOWER, blocks=max(recipe.model.exit_blocks)),
-            views=recipe.model.views,
-            readout=Statistics(recipe.model.exit_blocks, recipe.model.statistics),
-        ),
+        config=config_of(recipe),
         backbone_file=BUNDLED_FILE,
         backbone_sha256=sha256_of_file(WEIGHTS_DIR / BUNDLED_FILE),
         display=str(Display(*recipe.ladder.display)),
@@ -84,7 +89,7 @@ def window_of(path: Path, row: LabelledEncode, recipe: Recipe) -> WindowViews:
     display = Display(recipe.ladder.display[0], row.display_height_px)
     with open_video(str(path), InputOptions()) as video:
         window = next(windows(video, segment_s=WHOLE_S, frames_per_window=recipe.fit.frames_per_encode))
-        return WindowViews(window, frame_views_of(window, video.info, display, untrained_card(recipe).config, seed=0))
+        return WindowViews(window, frame_views_of(window, video.info, display, config_of(recipe), seed=0))
 
 
 def fit_head(features: NDArray[np.float32], label: NDArray[np.float64], recipe: FitRecipe) -> LevelHead:

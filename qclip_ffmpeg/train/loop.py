@@ -21,11 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from qclip_ffmpeg.checkpoint import LoadedModel, check_tensors, save_checkpoint
+from qclip_ffmpeg.checkpoint import Card, LoadedModel, check_tensors, save_checkpoint
 from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.model import Frozen, QClip, StandardisedHead, level_prompts
 from qclip_ffmpeg.scorer import Precision
+from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, joined
 from qclip_ffmpeg.train.config import OptimiserRecipe
 from qclip_ffmpeg.train.heads import standardise, start_at_ridge
@@ -38,7 +39,6 @@ STATE_FILE, LOG_FILE, CURVES_FILE, MODEL_FILE = "state.safetensors", "log.jsonl"
 SCORED_AT_ONCE = 8  # clips
 DRAWN_EVERY_S = 10.0  # a picture takes longer than an epoch of few clips
 UNMAPPED = (1.0, 0.0)  # the score map that changes nothing
-NOT_TRAINED = "Nothing in it was trained."
 
 
 class DivergedError(QClipError):
@@ -427,21 +427,24 @@ def score_map(scores: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> tupl
 
 
 def save_model(
-    folder: Path, model: LoadedModel, run_id: str, description: str, mapped: tuple[float, float] | None
-) -> None:
-    """Write the checkpoint of a trained model: a few MB, without its backbone. It is called after what decided the run.
-
-    Without a map from its raw scores to the labels' scale it counts as untrained: no report will trust it.
-    """
+    folder: Path,
+    model: LoadedModel,
+    run_id: str,
+    description: str,
+    status: ModelStatus,
+    mapped: tuple[float, float],
+) -> Card:
+    """Write the checkpoint of a run: a few MB, without its backbone. It is called after what decided the run."""
     state = model.qclip.state_dict()
     card = msgspec.structs.replace(
         model.card,
         id=f"qclip-{run_id[:12]}",
-        status="untrained" if mapped is None or description == NOT_TRAINED else "trained",
+        status=status,
         description=description,
-        score_map=mapped or UNMAPPED,
+        score_map=mapped,
     )
     save_checkpoint(folder / MODEL_FILE, card, {name: state[name] for name in model.qclip.trained_names()})
+    return card
 
 
 def batched(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -20,16 +20,16 @@ from qclip_ffmpeg.checkpoint import (
     sha256_of_file,
 )
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.files import make_folder, write_atomically
+from qclip_ffmpeg.files import make_folder
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.scorer import Device, Scorer
+from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untrained
-from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_evaluation
+from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_evaluation, write_json
 from qclip_ffmpeg.train.labels import Clip, read_label_file
 from qclip_ffmpeg.train.loop import (
     MODEL_FILE,
-    NOT_TRAINED,
     UNMAPPED,
     EpochRow,
     Trainer,
@@ -163,11 +163,6 @@ def link_backbone(folder: Path, recipe: TrainRecipe, backbone_file: Path | None)
             link.symlink_to(os.path.relpath(path, folder.resolve()))
 
 
-def write_json(path: Path, content: Struct) -> None:
-    """Write a record as indented JSON."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-
-
 def start_path(recipe: TrainRecipe, base: Path) -> Path | None:
     """The checkpoint that a recipe starts from, if it names one.
 
@@ -232,18 +227,18 @@ def train_split(
     mapped = score_map(trainer.scores_of(fitted_on, progress), np.array([clips[i].score for i in fitted_on]))
     contents = len({clips[i].content for i in trainer.train_places})
     said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {Path(recipe.data.labels).name}."
+    status: ModelStatus = "trained"
     if not recipe.optimiser.epochs and recipe.optimiser.ridge is None and recipe.start is None:
-        said = NOT_TRAINED
-    elif mapped is None:
-        said += " Its scores do not rise with the labels."
-    save_model(folder, model, run_id, said, mapped)
+        status, said = "untrained", "Nothing in it was trained."
+    elif mapped is None:  # no report may trust it
+        status, said = "untrained", f"{said} Its scores do not rise with the labels."
     mapped = mapped or UNMAPPED
+    card = save_model(folder, model, run_id, said, status, mapped)
     if not split.test:
         return SplitResult(chosen, None, trainer.spent_s)
     scores = reported(trainer.scores_of(split.test, progress), mapped)
     tested = [clips[i] for i in split.test]
-    path = folder / MODEL_FILE
-    by = measured_by(read_checkpoint(path)[0], sha256_of_file(path), recipe.sampling)
+    by = measured_by(card, sha256_of_file(folder / MODEL_FILE), recipe.sampling)
     found = evaluate(f"{Path(recipe.data.labels).name}, test part", by, tested, scores)
     write_evaluation(folder, found, tested, scores)
     return SplitResult(chosen, found, trainer.spent_s)
