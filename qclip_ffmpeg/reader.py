@@ -28,6 +28,8 @@ from qclip_ffmpeg.pictures import Converter, is_mirrored
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
 NETWORK_TIMEOUT_S = 30.0
 TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg draws any *.txt, *.nfo or *.bin as a text screen
+# PyAV 18 frees the metadata of these decoders' side data (the name of an ICC profile) twice: it must not be looked at.
+SIDE_DATA_WITH_METADATA = {"png", "apng"}
 SEEK_MARGINS_S = (0, 2, 10, 60)
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
@@ -383,7 +385,7 @@ def describe(
         duration_s=duration_s,
         sample_aspect_ratio=stored_aspect,
         rotation_deg=first.rotation % 360 if first.rotation % 90 == 0 else 0,
-        mirrored=is_mirrored(first),
+        mirrored=stream.codec_context.codec.name not in SIDE_DATA_WITH_METADATA and is_mirrored(first),
         color_matrix=color_matrix(
             int(first.colorspace), first.format.is_rgb, first.width, first.height, transfer, options.color_matrix
         ),

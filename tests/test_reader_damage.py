@@ -1,9 +1,11 @@
 """The reader on damaged, cut, unseekable and searched inputs."""
 
 import os
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -292,3 +294,27 @@ class TestWhole:
         path = media("slow.mkv", 4, SIZE, rate=Fraction(1, 2), **X264)
         frames, _ = read(path, duration_s=Fraction(1))
         assert [(f.time_s, f.duration_s) for f in frames] == [(0, 1)]
+
+
+def test_a_named_colour_profile_does_not_crash(media: Media, tmp_path: Path) -> None:
+    """PyAV 18 frees the name of a PNG's ICC profile twice; the crash came with the next garbage collection."""
+    data = media("plain.png", 0.04, (64, 64)).read_bytes()
+    profile = b"Display P3\0\0" + zlib.compress(bytes(132))
+    chunk = b"iCCP" + profile
+    after_header = 8 + 25  # signature, IHDR
+    with_profile = tmp_path / "profile.png"
+    with_profile.write_bytes(
+        data[:after_header]
+        + struct.pack(">I", len(profile))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + data[after_header:]
+    )
+    read = (
+        "import gc, sys; from qclip_ffmpeg.reader import open_video\n"
+        "for _ in range(8):\n"
+        "    with open_video(sys.argv[1]) as video: frames = [f.rgb() for f in video]\n"
+        "    del video; gc.collect()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", read, str(with_profile)], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
