@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 import torch
 from msgspec import Struct
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
 from qclip_ffmpeg.backbone import BackboneConfig, OpenClipConfig, TowerConfig
+from qclip_ffmpeg.calibration import Calibration, NoiseBand, calibration_problem, noise_band_problem
+from qclip_ffmpeg.domain import DOMAIN_PREFIX, Domain, DomainCard, domain_of
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.files import replacing, write_atomically
 from qclip_ffmpeg.model import LEVELS, ModelConfig, QClip, Statistics
@@ -29,14 +33,15 @@ SUFFIX = ".safetensors"
 CARD_KEY = "qclip"
 LARGEST_CONTEXT_TOKENS = 64
 LARGEST_IMAGE_PX = 1024
-DEFAULT_MODEL = "qclip-vitb16-provisional"
+DEFAULT_MODEL = "qclip-vitb16"
 
 
 class Card(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a checkpoint says of itself."""
 
     format: Literal["qclip-model"] = "qclip-model"
-    format_version: Literal[2] = 2
+    format_version: Literal[2, 3] = 3
+    """2 had no calibration, no noise_band and no domain, and is read like any other card without them."""
     id: str
     status: ModelStatus
     description: str
@@ -50,10 +55,23 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     frames_per_window: int
     """Default T."""
     score_map: tuple[float, float] = (1.0, 0.0)
-    """(slope, offset): the score that is reported is slope * the model's raw score + offset."""
+    """(slope, offset): without a calibration, the score that is reported is slope * the model's raw score + offset."""
     score_range: tuple[float, float] = (0.0, 100.0)
     """What a score can be; scores outside are clipped to it."""
-    calibration: str | None = None
+    calibration: Calibration | None = None
+    """Map from raw score to 0..100 and the error that is left; in place of `score_map`."""
+    noise_band: NoiseBand | None = None
+    """What two encodes of one content may differ by and still be called equal."""
+    domain: DomainCard | None = None
+    """What the model knows; its tensors, `domain.*`, lie beside the trained ones."""
+
+    def scores(self, raw: ArrayLike, clipped: bool = True) -> NDArray[np.float64]:
+        """Raw scores of the model, of any shape, as they are reported; not clipped, their spread does not suffer."""
+        limits = self.score_range if clipped else (-np.inf, np.inf)
+        if self.calibration is not None:
+            return self.calibration.map(raw, limits)
+        slope, offset = self.score_map
+        return np.clip(slope * np.asarray(raw, dtype=np.float64) + offset, *limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,7 @@ class LoadedModel:
     card: Card
     weights_sha256: str
     """Of the checkpoint file."""
+    domain: Domain | None = None
 
 
 def bundled_models() -> list[str]:
@@ -79,8 +98,9 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
         ModelError: the file is damaged, foreign, or does not fit its configuration.
     """
     path = find_model(name_or_path)
-    card, trained = read_checkpoint(path)
+    card, held = read_file(path)
     check_card(path.name, card)
+    domain, trained = domain_of(path.name, card.domain, held)
     backbone_path = find_backbone(path, card)
     qclip = build(path.name, card.config)
     if foreign := [name for name in trained if name.startswith(("tower.", "text."))]:
@@ -93,7 +113,11 @@ def load_model(name_or_path: str = DEFAULT_MODEL) -> LoadedModel:
     if isinstance(card.config.backbone, OpenClipConfig):  # it computes tables (positions, masks) that are in no file
         qclip = build(path.name, card.config, device="cpu")
     qclip.load_state_dict(tensors, strict=True, assign=True)
-    return LoadedModel(qclip.eval().requires_grad_(False), card, sha256_of_file(path))
+    if domain is not None and len(domain.mean) != qclip.feature_dim:
+        raise ModelError(
+            f"{path.name}: its domain is of {len(domain.mean)} features, the model has {qclip.feature_dim}"
+        )
+    return LoadedModel(qclip.eval().requires_grad_(False), card, sha256_of_file(path), domain)
 
 
 def build(name: str, config: ModelConfig, with_text: bool = False, device: Literal["meta", "cpu"] = "meta") -> QClip:
@@ -138,7 +162,14 @@ def find_backbone(checkpoint: Path, card: Card) -> Path:
 
 
 def save_checkpoint(path: Path, card: Card, trained: dict[str, Tensor]) -> None:
-    """Write a checkpoint: `trained` holds the tensors of QClip apart from its towers (`QClip.trained_names`)."""
+    """Write a checkpoint.
+
+    Args:
+        path: where to.
+        card: of the model.
+        trained: the tensors of QClip apart from its towers (`QClip.trained_names`), and, where the card has a domain,
+            those of `Domain.tensors`.
+    """
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in trained.items()}
     write_atomically(path, save(tensors, metadata={CARD_KEY: msgspec.json.encode(card).decode()}))
 
@@ -185,7 +216,13 @@ def find_model(name_or_path: str) -> Path:
 
 
 def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
-    """The card and the trained tensors of a checkpoint file."""
+    """The card and the trained tensors of a checkpoint file, without its domain."""
+    card, held = read_file(path)
+    return card, {name: tensor for name, tensor in held.items() if not name.startswith(DOMAIN_PREFIX)}
+
+
+def read_file(path: Path) -> tuple[Card, dict[str, Tensor]]:
+    """The card and all tensors of a checkpoint file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -234,6 +271,13 @@ def check_card(name: str, card: Card) -> None:
     ):
         if not fits:
             raise ModelError(f"{name}: its model card makes no sense ({said})")
+    for problem in (
+        calibration_problem(card.calibration, card.score_range) if card.calibration else None,
+        "a score_map beside a calibration" if card.calibration and card.score_map != (1.0, 0.0) else None,
+        noise_band_problem(card.noise_band, card.score_range) if card.noise_band else None,
+    ):
+        if problem is not None:
+            raise ModelError(f"{name}: its model card makes no sense ({problem})")
 
 
 def read_backbone(path: Path, config: BackboneConfig, tower: Literal["image", "text"] = "image") -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     backbone: BackboneConfig
     views: tuple[View, ...]
-    """What each frame is looked at through (see `views`)."""
+    """What a frame is looked at through (see `views`)."""
     readout: Statistics | Joint
     adapters: AdapterConfig | None = None
     fusion: Fusion = "mean"
@@ -71,6 +71,9 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Learned tokens in front of each prompt."""
     level_scores: tuple[float, ...] = LEVEL_SCORES
     """Score of each of LEVELS, of "vectors"."""
+    view_frames: Literal["same", "own"] = "same"
+    """"same": every frame is seen through every view. "own": each view has a frame of its own, so that T frames make
+    T / V looks: as much is seen in time, at a V-th of the cost. A still is seen through every view either way."""
 
 
 class QClip(nn.Module):

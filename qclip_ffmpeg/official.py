@@ -30,6 +30,7 @@ from qclip_ffmpeg.checkpoint import (
 )
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.model import LEVELS, Joint, ModelConfig, level_prompts
+from qclip_ffmpeg.scorer import reproducible
 
 ARCHITECTURE = "PE-Core-L-14-336"
 FIRST_BLOCK = 19  # their start block 18, counted from 0
@@ -94,7 +95,7 @@ def import_official(
     assert qclip.text is not None
     ids = qclip.text.token_ids(level_prompts(config.context_tokens))
     check_prompts(name, theirs, qclip.text.token_embeddings(ids), config.context_tokens)
-    with torch.inference_mode():
+    with reproducible(torch.device("cpu")), torch.inference_mode():  # the same digits on any number of cores
         trained["head.text_features"] = qclip.text_features(ids)
     backbone_path = backbone_path_of(out)
     bound = float(trained["head.score_vector"].abs().sum())  # similarities are cosines

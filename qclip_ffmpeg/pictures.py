@@ -73,6 +73,9 @@ class Converter:
         )
         green, blue, red = (plane_samples(plane, 16 if deep else 8, picture.width) for plane in converted.planes)
         pixels = np.stack([red, green, blue])
+        if deep and self._info.color_matrix != "rgb":  # swscale's white of what it converts is 255 * 256
+            pixels = np.minimum(pixels, 255 << 8)
+            pixels += pixels >> 8
         if self._info.mirrored:
             pixels = pixels[:, ::-1]
         return np.ascontiguousarray(np.rot90(pixels, self._info.rotation_deg // 90, axes=(1, 2)))

@@ -1,9 +1,11 @@
 """probe(): one video -> QualityTrack, the whole path in one readable place."""
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,9 +17,11 @@ import torch
 from torch import Tensor
 
 from qclip_ffmpeg import __version__, reader
+from qclip_ffmpeg.active_picture import ActivePicture, Bars, Margins
 from qclip_ffmpeg.checkpoint import LoadedModel, load_model
+from qclip_ffmpeg.domain import is_odd_size
 from qclip_ffmpeg.errors import QClipError
-from qclip_ffmpeg.frame import VideoInfo
+from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions, displayed_name
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
@@ -25,7 +29,9 @@ from qclip_ffmpeg.sampling import Policy, Window, windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.track import (
     SCHEMA_VERSION,
+    SCORE_DECIMALS,
     TIME_DECIMALS,
+    Area,
     Model,
     QualityTrack,
     SegmentScore,
@@ -35,7 +41,7 @@ from qclip_ffmpeg.track import (
     VideoStream,
     pool,
 )
-from qclip_ffmpeg.views import Display, frame_views
+from qclip_ffmpeg.views import Display, View, frame_views, in_8_bits
 
 T = TypeVar("T")
 
@@ -54,6 +60,8 @@ class ProbeSettings:
     """Most frames scored a segment; the model's own default when None."""
     display: Display = field(default=Display(1920, 1080))
     seed: int = 0
+    bars: Bars = "cut"
+    """"cut": black bars around the picture are left out."""
 
 
 @dataclass(slots=True)
@@ -68,6 +76,8 @@ class Measurement:
     segments: list[SegmentScore] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     frame_count: int = 0
+    pictures: deque[tuple[Area | None, bool]] = field(default_factory=deque)
+    """Active picture of each window that is read and not yet scored, and whether its bars are new."""
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -91,6 +101,7 @@ class Measurement:
         """Decode, sample and resample; runs ahead of the scorer in its own thread."""
         settings = self.settings
         config = self.scorer.model.card.config
+        active = ActivePicture(settings.bars)
         with open_video(source, self.options) as video:
             self.video = video
             for window in windows(
@@ -101,7 +112,19 @@ class Measurement:
                 seed=settings.seed,
                 start_s=self.options.start_s,
             ):
-                yield WindowViews(window, frame_views_of(window, video.info, settings.display, config, settings.seed))
+                views = frame_views_of(window, video.info, settings.display, config, settings.seed, active)
+                self.pictures.append((active.area_px, active.changed))
+                yield WindowViews(window, views)
+
+    def add(self, segment: SegmentScore) -> SegmentScore:
+        """Take in what was scored next. Returns it as it is reported, with the picture that was scored."""
+        area_px, changed = self.pictures.popleft()
+        flags = {*segment.flags, "bars_changed"} if changed else set(segment.flags)
+        if self.scorer.model.domain is not None and area_px is not None and is_odd_size(area_px.width, area_px.height):
+            flags.add("out_of_domain")
+        self.segments.append(msgspec.structs.replace(segment, flags=sorted(flags), active_picture_px=area_px))
+        self.frame_count += segment.frame_count
+        return self.segments[-1]
 
     def track(self, timing: bool = False) -> QualityTrack:
         """The track of what has been scored so far."""
@@ -120,9 +143,15 @@ class Measurement:
             model=describe_model(self.scorer.model),
             settings=self._describe_settings(),
             segments=segments,
-            pooled=pool(segments),
+            pooled=pool(segments, self.scorer.model.card.noise_band),
             events=[],
-            warnings=[*problems, *(video.warnings if video else []), *model_warnings(self.scorer.model, self.settings)],
+            warnings=[
+                *problems,
+                *(video.warnings if video else []),
+                *bars_warnings(segments),
+                *domain_warnings(segments),
+                *model_warnings(self.scorer.model, self.settings),
+            ],
             complete=not problems,
             timing=self._timing() if timing else msgspec.UNSET,
         )
@@ -147,6 +176,7 @@ class Measurement:
             duration_s=rounded(options.duration_s),
             precision=self.scorer.precision,
             device=self.scorer.device.type,
+            bars=settings.bars,
         )
 
 
@@ -183,10 +213,9 @@ def probe(
     try:
         with closing(scorer.score(ahead)) as scored:
             for segment in scored:
-                measurement.segments.append(segment)
-                measurement.frame_count += segment.frame_count
+                reported = measurement.add(segment)
                 if on_segment is not None:
-                    on_segment(measurement, segment)
+                    on_segment(measurement, reported)
     except KeyboardInterrupt:
         if not measurement.segments:
             raise
@@ -196,26 +225,64 @@ def probe(
     return measurement.track(timing)
 
 
-def frame_views_of(window: Window, info: VideoInfo, display: Display, config: ModelConfig, seed: int) -> Tensor:
-    """What the model is shown of a window: (T, len(views), 3, S, S), R'G'B' in 0..1.
+def frame_views_of(
+    window: Window,
+    info: VideoInfo,
+    display: Display,
+    config: ModelConfig,
+    seed: int,
+    active: ActivePicture | None = None,
+) -> Tensor:
+    """What the model is shown of a window: (looks, len(views), 3, S, S), R'G'B' in 0..1.
 
-    The n-th frame of every window has its mosaic tiles at the same places, so that two encodes of one content are
-    looked at alike.
+    A look is one frame through every view or, as `ModelConfig.view_frames` says, one frame for each view. The n-th look
+    of every window has its mosaic tiles at the same places, so that two encodes of one content are looked at alike.
+    Black bars are not shown. Of SDR, 8 bits are.
+
+    Args:
+        window: the frames, in presentation order.
+        info: of the video.
+        display: the screen that the active picture is fitted into.
+        config: of the model.
+        seed: of the places of mosaic tiles.
+        active: what the windows before this one showed of bars; nothing is known when None.
     """
-    shown_size_px = display.shown_size_px(info)
-    return torch.stack(
-        [
-            frame_views(
-                frame.rgb(),
-                shown_size_px,
-                info.transfer,
-                config.views,
-                np.random.default_rng([seed, place]),
-                config.backbone.image_px,
-            )
-            for place, frame in enumerate(window.frames)
-        ]
-    )
+    active = active or ActivePicture()
+
+    def views_of(place: int, frame: Frame, views: tuple[View, ...], bars_of: Callable[[Picture], Margins]) -> Tensor:
+        whole = frame.rgb() if info.transfer != "sdr" else in_8_bits(frame.rgb())
+        picture = bars_of(whole).cut(whole)
+        _, height_px, width_px = picture.shape
+        return frame_views(
+            picture,
+            display.shown_size_px(info, (Fraction(width_px, whole.shape[2]), Fraction(height_px, whole.shape[1]))),
+            info.transfer,
+            views,
+            np.random.default_rng([seed, place]),
+            config.backbone.image_px,
+        )
+
+    def seen(bars_of: Callable[[Picture], Margins]) -> Tensor:
+        return torch.stack(
+            [
+                torch.cat([views_of(place, frame, views, bars_of) for frame, views in look])
+                for place, look in enumerate(looks_of(window.frames, config))
+            ]
+        )
+
+    views = seen(active.look)
+    return views if active.settle() else seen(active.bars_of)  # other bars than those of the window before it
+
+
+def looks_of(frames: Sequence[Frame], config: ModelConfig) -> list[list[tuple[Frame, tuple[View, ...]]]]:
+    """Which frames are seen through which views, a look at a time. No frame is left out."""
+    if config.view_frames == "same":
+        return [[(frame, config.views)] for frame in frames]
+    count = len(config.views)
+    turns = [frames[min(turn, len(frames) - 1)] for turn in range(count * math.ceil(len(frames) / count))]
+    return [
+        [(turns[first + v], (view,)) for v, view in enumerate(config.views)] for first in range(0, len(turns), count)
+    ]
 
 
 def failed_track(
@@ -298,6 +365,18 @@ def rounded(seconds: Fraction | None) -> float | None:
     return None if seconds is None else round(float(seconds), TIME_DECIMALS)
 
 
+def bars_warnings(segments: list[SegmentScore]) -> list[str]:
+    """What a reader must know of the black bars that were cut."""
+    cut = [a for s in segments if (a := s.active_picture_px) and (a.x or a.y)]  # bars come in pairs
+    if not cut:
+        return []
+    sizes = " and ".join(dict.fromkeys(f"{a.width}x{a.height}" for a in cut))
+    found = [f"black bars were cut, {sizes} px were scored (--bars keep scores all of the picture)"]
+    if changes := [s for s in segments if "bars_changed" in s.flags]:
+        found.append(f"the bars change (first at {changes[0].start_s:g} s): the picture is shown at different sizes")
+    return found
+
+
 def describe_model(model: LoadedModel) -> Model:
     """What the track says of its model."""
     card = model.card
@@ -306,7 +385,8 @@ def describe_model(model: LoadedModel) -> Model:
         backbone=card.config.backbone.architecture,
         backbone_sha256=card.backbone_sha256,
         weights_sha256=model.weights_sha256,
-        calibration=card.calibration,
+        calibration=card.calibration.id if card.calibration else None,
+        noise_band=round(card.noise_band.band, SCORE_DECIMALS) if card.noise_band else None,
         score_range=card.score_range,
         status=card.status,
     )
@@ -323,3 +403,15 @@ def model_warnings(model: LoadedModel, settings: ProbeSettings) -> list[str]:
     if str(settings.display) != card.display:
         found.append(f"the model was trained at display {card.display}; scores at {settings.display} are less certain")
     return found
+
+
+def domain_warnings(segments: Sequence[SegmentScore]) -> list[str]:
+    """What a reader must know of windows that the model cannot judge."""
+    outside = sum("out_of_domain" in segment.flags for segment in segments)
+    if not outside:
+        return []
+    return [
+        f"{outside} of {len(segments)} segments are unlike anything the model was trained on (black or plain pictures, "
+        "screen content, test patterns and tiny pictures are) and are flagged out_of_domain: their error is not known; "
+        "look at them, and do not gate on them"
+    ]

@@ -8,7 +8,7 @@ matrix product between cores.
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -85,15 +85,20 @@ class Scorer:
             yield self._segment_score(window, torch.cat(parts))
 
     def raw_scores(self, inputs: Iterable[WindowViews]) -> Iterator[float]:
-        """What the model makes of each window before `Card.score_map`, in order."""
+        """What the model makes of each window before `Card.scores`, in order."""
         for _, parts in self._each(inputs, self._frame_features):
             with torch.inference_mode():
                 yield float(self._qclip.judge(torch.cat(parts).to(self.device).unsqueeze(0))[1])
 
     def features(self, inputs: Iterable[WindowViews]) -> Iterator[Tensor]:
         """Mean features of windows as they come, (D,) each, float32 on the CPU: what a head is fitted on."""
+        for features in self.frame_features(inputs):
+            yield features.mean(dim=0)
+
+    def frame_features(self, inputs: Iterable[WindowViews]) -> Iterator[Tensor]:
+        """Features of the frames of windows as they come, (T, D) each, float32 on the CPU."""
         for _, parts in self._each(inputs, self._frame_features):
-            yield torch.cat(parts).mean(dim=0)
+            yield torch.cat(parts)
 
     def frozen(self, inputs: Iterable[WindowViews]) -> Iterator[Frozen]:
         """What the frozen blocks make of windows as they come, float32 on the CPU: what adapters are trained on."""
@@ -138,16 +143,20 @@ class Scorer:
 
     @torch.inference_mode()
     def _segment_score(self, window: Window, features: Tensor) -> SegmentScore:
-        features = features.to(self.device)
-        levels, raw = self._qclip.judge(features.unsqueeze(0))
-        of_frames = self._mapped(self._qclip.judge(features.unsqueeze(1))[1])
-        stderr = float(of_frames.std() / math.sqrt(len(of_frames))) if len(of_frames) > 1 else None
-        return segment_score(window, float(self._mapped(raw)), stderr, levels[0].tolist(), self.model.card.score_range)
-
-    def _mapped(self, raw: Tensor) -> Tensor:
-        """Raw scores as they are reported."""
-        slope, offset = self.model.card.score_map
-        return slope * raw + offset
+        card, domain = self.model.card, self.model.domain
+        seen = features.to(self.device)
+        levels, scored = self._qclip.judge(seen.unsqueeze(0))
+        raw = float(scored)
+        score = float(card.scores(raw)) if math.isfinite(raw) else math.nan
+        of_frames = card.scores(self._qclip.judge(seen.unsqueeze(1))[1].double().cpu().numpy(), clipped=False)
+        sampling = float(of_frames.std(ddof=1)) / math.sqrt(len(of_frames)) if len(of_frames) > 1 else None
+        flags = set()
+        if card.calibration is not None and not card.calibration.reaches(raw):
+            flags.add("beyond_calibration")
+        if domain is not None and domain.is_outside(features.mean(dim=0)):
+            flags.add("out_of_domain")
+        error = card.calibration.error_at(raw) if card.calibration is not None else None
+        return segment_score(window, score, sampling, levels[0].tolist(), error, flags)
 
 
 def gathered(window: Window, parts: list[Future[T]]) -> tuple[Window, list[T]]:
@@ -157,25 +166,36 @@ def gathered(window: Window, parts: list[Future[T]]) -> tuple[Window, list[T]]:
 def segment_score(
     window: Window,
     score: float,
-    stderr: float | None,
+    sampling: float | None,
     probabilities: list[float],
-    score_range: tuple[float, float] = (0.0, 100.0),
+    error: float | None = None,
+    flags: Set[str] = frozenset(),
 ) -> SegmentScore:
-    """Round and assemble what is reported of a window."""
-    low, high = score_range
+    """Round and assemble what is reported of a window.
+
+    Args:
+        window: what was scored.
+        score: within the model's range.
+        sampling: standard error of the mean of the frames' scores; None with one frame.
+        probabilities: of the levels.
+        error: the model's own at that score; None without a calibration.
+        flags: what was found in scoring, beside the window's.
+    """
     finite = all(map(math.isfinite, [score, *probabilities]))
+    parts = [part for part in (sampling, error) if part is not None and finite]
     return SegmentScore(
         index=window.index,
         start_s=round(float(window.start_s), TIME_DECIMALS),
         end_s=round(float(window.end_s), TIME_DECIMALS),
         start_pts=window.start_pts,
-        score=round(min(high, max(low, score)), SCORE_DECIMALS) if finite else None,
-        score_stderr=round(stderr, SCORE_DECIMALS) if finite and stderr is not None else None,
+        score=round(score, SCORE_DECIMALS) if finite else None,
+        score_stderr=round(math.hypot(*parts), SCORE_DECIMALS) if parts else None,
+        sampling_stderr=round(sampling, SCORE_DECIMALS) if finite and sampling is not None else None,
         levels=Levels(*(round(p, LEVEL_DECIMALS) for p in probabilities)) if finite else None,
         frames=[FrameTime(f.pts, round(float(f.time_s), TIME_DECIMALS)) for f in window.frames],
         frame_count=window.frame_count,
         motion=round(window.motion, SCORE_DECIMALS),
-        flags=sorted(window.flags if finite else window.flags | {"not_finite"}),
+        flags=sorted(window.flags | (flags if finite else {"not_finite"})),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model consists of, block by block: widths, parameters, what is trained, and what a frame costs."""
+"""What a model consists of, block by block, what a frame costs, and what is known of its scores."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,6 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qclip_ffmpeg.adapters import PromptTokens, SharedAdapters
 from qclip_ffmpeg.backbone import TextTower, Tower
+from qclip_ffmpeg.calibration import Calibration, NoiseBand
+from qclip_ffmpeg.checkpoint import Card
+from qclip_ffmpeg.domain import DomainCard
 from qclip_ffmpeg.model import Joint, ModelConfig, QClip, level_prompts
 
 
@@ -36,10 +39,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     frozen_parameters: int
     trained_parameters: int
     gflops_per_frame: float
+    calibration: Calibration | None = None
+    noise_band: NoiseBand | None = None
+    domain: DomainCard | None = None
 
 
-def summarise(config: ModelConfig) -> Summary:
-    """Count a model. It is built without weights, so size costs nothing.
+def summarise(config: ModelConfig, card: Card | None = None) -> Summary:
+    """Count a model, and say what its card knows. It is built without weights, so size costs nothing.
 
     Raises:
         UsageError: its parts do not fit each other.
@@ -58,6 +64,38 @@ def summarise(config: ModelConfig) -> Summary:
         frozen_parameters=sum(part.frozen_parameters for part in parts),
         trained_parameters=sum(part.trained_parameters for part in parts),
         gflops_per_frame=round(sum(part.gflops or 0 for part in parts if part.tower == "image"), 3),
+        calibration=card.calibration if card else None,
+        noise_band=card.noise_band if card else None,
+        domain=card.domain if card else None,
+    )
+
+
+def known_lines(summary: Summary) -> list[str]:
+    """What is known of a checkpoint's scores, for people."""
+    calibration, noise, domain = summary.calibration, summary.noise_band, summary.domain
+    lines = ["calibration: none"]
+    if calibration is not None:
+        knots = zip(calibration.score, calibration.error, strict=True)
+        lines = [
+            f"calibration: {calibration.id}, from {calibration.clips} clips of {calibration.contents} contents; "
+            "error " + ", ".join(f"{error:.1f} at {score:.0f}" for score, error in knots)
+        ]
+    lines.append("noise band: " + (noise_line(noise) if noise else "none"))
+    if domain is None:
+        return [*lines, "domain: none"]
+    return [
+        *lines,
+        f"domain: {domain.source}; {100 * domain.flagged:.2f} % of the windows of held-out contents are flagged",
+    ]
+
+
+def noise_line(noise: NoiseBand) -> str:
+    """A noise band in a line for people."""
+    interval = "" if noise.low is None else f" [{noise.low:.1f}, {noise.high:.1f}]"
+    at = ", ".join(f"{band:.1f} at {score:.0f}" for score, band in zip(noise.at_score, noise.at_band, strict=True))
+    return (
+        f"{noise.band:.1f}{interval} score units ({at}), from {noise.pairs} pairs of {noise.contents} contents "
+        f"with labels less than {noise.label_apart:g} apart"
     )
 
 

@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from qclip_ffmpeg.calibration import NoiseBand
+
 SCHEMA_VERSION = "1.0"
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 6
@@ -21,12 +23,15 @@ Score = Annotated[
 ]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 FLAGS = {
+    "bars_changed": "other black bars were cut than in the segment before; the picture is shown at another size",
+    "beyond_calibration": "no clip of the calibration had such a raw score; its error is a guess",
     "corrupt": "the decoder reported damage in a frame of it",
     "few_frames": "fewer frames than frames_per_window could be scored",
     "gap": "time jumps inside it or just before it: frames are missing or were stamped wrong",
     "interlaced": "the frames are interlaced and were scored as they are",
     "low_motion": "nothing moves: motion did not help to pick the frames",
     "not_finite": "the model gave no finite number",
+    "out_of_domain": "unlike anything the model was trained on, or of a size it was not: its error is not known",
     "resized": "the picture changes size inside it",
     "truncated": "the input broke off in it",
 }
@@ -91,6 +96,13 @@ class Model(Struct, frozen=True):
         described("lowest and highest score there is: [0, 100], or raw scores of a model that has no calibration"),
     ]
     status: Annotated[ModelStatus, described("only a trained model may decide a gate")]
+    noise_band: Annotated[
+        float | None,
+        described(
+            "score difference up to which two encodes of one content, shown alike, must be called equal, over all "
+            "scores; pooled.noise_band is that at the file's score. null: not measured"
+        ),
+    ] = None
 
 
 class Settings(Struct, frozen=True):
@@ -107,6 +119,9 @@ class Settings(Struct, frozen=True):
     duration_s: Annotated[float | None, described("measured for this long; null: to the end")]
     precision: str
     device: str
+    bars: Annotated[
+        Literal["cut", "keep"], described("cut: black bars around the picture were found and not scored")
+    ] = "keep"  # as in tracks from before they could be cut
 
 
 class FrameTime(Struct, frozen=True):
@@ -114,6 +129,15 @@ class FrameTime(Struct, frozen=True):
 
     pts: Annotated[int | None, described("raw time stamp in units of the stream's time_base")]
     time_s: Annotated[float, described("seconds after the first video frame")]
+
+
+class Area(Struct, frozen=True):
+    """A part of the upright picture, in its own pixels."""
+
+    x: Annotated[int, described("columns to the left of it")]
+    y: Annotated[int, described("lines above it")]
+    width: int
+    height: int
 
 
 class Levels(Struct, frozen=True):
@@ -136,7 +160,10 @@ class SegmentScore(Struct, frozen=True):
     score: Annotated[Score | None, described('null: the model gave no finite number (flag "not_finite")')]
     score_stderr: Annotated[
         float | None,
-        described("standard error from the spread of the scored frames; null with fewer than two frames"),
+        described(
+            "standard error of the score: sampling_stderr and the model's error at that score, as measured by its "
+            "calibration, added in quadrature. Without a calibration, sampling_stderr alone"
+        ),
     ]
     levels: Levels | None
     frames: Annotated[list[FrameTime], described("the frames that were scored")]
@@ -146,6 +173,16 @@ class SegmentScore(Struct, frozen=True):
         list[str],
         described("what makes the score less certain, sorted: " + "; ".join(f"{k}: {v}" for k, v in FLAGS.items())),
     ]
+    active_picture_px: Annotated[
+        Area | None, described("what was scored, without black bars; null: the picture changes size, all of it was")
+    ] = None
+    sampling_stderr: Annotated[
+        float | None,
+        described(
+            "the part of score_stderr that comes from scoring few frames: the standard deviation of their scores over "
+            "the square root of their number; null with fewer than two"
+        ),
+    ] = None
 
 
 class Pooled(Struct, frozen=True):
@@ -159,7 +196,24 @@ class Pooled(Struct, frozen=True):
     median: Annotated[float | None, described("half of the time scores this or less")]
     max: float | None
     stdev: Annotated[float | None, described("spread of the segments over time")]
-    stderr: Annotated[float | None, described("standard error of the mean, from the segments' score_stderr")]
+    stderr: Annotated[
+        float | None,
+        described(
+            "standard error of the mean: sampling_stderr and the model's error, averaged over the segments, added in "
+            "quadrature. Without a calibration, sampling_stderr alone"
+        ),
+    ]
+    sampling_stderr: Annotated[
+        float | None,
+        described("the part of stderr that comes from scoring few frames; it shrinks with the number of segments"),
+    ] = None
+    noise_band: Annotated[
+        float | None,
+        described(
+            "difference of pooled.mean up to which this file and another encode of its content, shown alike, must be "
+            "called equal. null: not measured"
+        ),
+    ] = None
 
 
 class Event(Struct, frozen=True):
@@ -192,12 +246,15 @@ class QualityTrack(Struct, frozen=True, kw_only=True):
     ] = msgspec.UNSET
 
 
-def pool(segments: Sequence[SegmentScore]) -> Pooled:
+def pool(segments: Sequence[SegmentScore], noise: NoiseBand | None = None) -> Pooled:
     """Pooled figures of segments, each weighted by its duration (SegmentScores without a score are left out).
 
     Quantiles are the lowest score such that at least that share of the time scores it or less (inverted CDF), so they
     are always a score that some segment has. The harmonic mean is libvmaf's, of score + 1; with raw scores
     below 0 there is none.
+
+    The sampling parts of the segments' standard errors are independent and add in quadrature; the model's part is the
+    content's and the encode's, the same in every segment, and adds as it is: no number of segments makes it smaller.
     """
     scored = [s for s in segments if s.score is not None]
     if not scored:
@@ -206,8 +263,10 @@ def pool(segments: Sequence[SegmentScore]) -> Pooled:
     weight = np.array([max(s.end_s - s.start_s, 10**-TIME_DECIMALS) for s in scored])
     mean = float(np.average(score, weights=weight))
     p5, p10, median = np.quantile(score, [0.05, 0.10, 0.5], weights=weight, method="inverted_cdf")
-    known = [(w, s.score_stderr) for w, s in zip(weight, scored, strict=True) if s.score_stderr is not None]
-    stderr = math.sqrt(sum((w * e) ** 2 for w, e in known)) / sum(w for w, _ in known) if known else None
+    known = [(w, s.sampling_stderr) for w, s in zip(weight, scored, strict=True) if s.sampling_stderr is not None]
+    sampling = math.sqrt(sum((w * e) ** 2 for w, e in known)) / sum(w for w, _ in known) if known else None
+    error = float(np.average([model_error(s) for s in scored], weights=weight)) or None
+    parts = [part for part in (sampling, error) if part is not None]
     figures = {
         "mean": mean,
         "harmonic_mean": float(weight.sum() / (weight / (score + 1)).sum() - 1) if score.min() >= 0 else None,
@@ -217,6 +276,13 @@ def pool(segments: Sequence[SegmentScore]) -> Pooled:
         "median": float(median),
         "max": float(score.max()),
         "stdev": math.sqrt(float(np.average((score - mean) ** 2, weights=weight))),
-        "stderr": stderr,
+        "stderr": math.hypot(*parts) if parts else None,
+        "sampling_stderr": sampling,
+        "noise_band": noise.near(mean) if noise else None,
     }
     return Pooled(**{k: None if v is None else round(float(v), SCORE_DECIMALS) for k, v in figures.items()})
+
+
+def model_error(segment: SegmentScore) -> float:
+    """The model's part of a segment's standard error; 0 without a calibration."""
+    return math.sqrt(max(0, (segment.score_stderr or 0) ** 2 - (segment.sampling_stderr or 0) ** 2))

@@ -27,6 +27,7 @@ View = Literal["whole", "mosaic"]
 LARGEST_TILE_PX = 32
 SIZE_PX = 224
 CUBIC_A = -0.5
+WHOLE = (Fraction(1), Fraction(1))
 
 # SMPTE ST 2084 (PQ) and ITU-R BT.2100 (HLG) constants.
 PQ_M1, PQ_M2 = 2610 / 16384, 2523 / 4096 * 128
@@ -53,11 +54,16 @@ class Display:
     def __str__(self) -> str:
         return "native" if self.width_px is None else f"{self.width_px}x{self.height_px}"
 
-    def shown_size_px(self, info: VideoInfo) -> tuple[int, int]:
-        """(width, height) the upright picture takes on the display, at least 224 px each so that a mosaic fits."""
-        aspect = info.display_aspect_ratio
+    def shown_size_px(self, info: VideoInfo, part: tuple[Fraction, Fraction] = WHOLE) -> tuple[int, int]:
+        """(width, height) the upright picture takes on the display, at least 224 px each so that a mosaic fits.
+
+        Args:
+            info: of the video.
+            part: shares of the picture's width and height; this part alone is then fitted in.
+        """
+        aspect = info.display_aspect_ratio * part[0] / part[1]
         if self.width_px is None or self.height_px is None:
-            height_px = Fraction(info.width_px if info.rotation_deg % 180 else info.height_px)
+            height_px = (info.width_px if info.rotation_deg % 180 else info.height_px) * part[1]
         else:
             height_px = min(Fraction(self.height_px), self.width_px / aspect)
         height_px = max(height_px, Fraction(SIZE_PX), SIZE_PX / aspect)
@@ -95,6 +101,16 @@ def frame_views(
         made.append(resample(picture, width_px, height_px, lefts, tops, tile_px))
     stacked = torch.stack(made)
     return stacked if transfer == "sdr" else to_sdr(stacked, transfer)
+
+
+def in_8_bits(picture: Picture) -> NDArray[np.uint8]:
+    """A picture rounded to 8 bits a sample: what the models have seen of SDR, and what its screens show.
+
+    The rounding of 8 bits is grain of 0.3 codes to a model that looks for grain: without it, the same picture sent as
+    10 bits scored 1.7 points less.
+    """
+    rounded = picture if picture.dtype == np.uint8 else (picture - (picture >> 8) + 128) >> 8
+    return rounded.astype(np.uint8, copy=False)
 
 
 def tile_size_px(size_px: int) -> int:

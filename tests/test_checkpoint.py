@@ -68,7 +68,10 @@ def refusal(path: str | Path, kind: type[QClipError] = ModelError) -> str:
 def test_the_bundled_default_loads(scorer: Scorer) -> None:
     model = scorer.model
     assert model.card.id == DEFAULT_MODEL
-    assert model.card.status == "provisional"
+    assert model.card.status == "trained"
+    assert model.card.calibration is not None
+    assert model.card.noise_band is not None
+    assert model.domain is not None
     assert model.weights_sha256 == hashlib.sha256((WEIGHTS_DIR / (DEFAULT_MODEL + SUFFIX)).read_bytes()).hexdigest()
     assert not model.qclip.training
     assert not any(p.requires_grad for p in model.qclip.parameters())
@@ -198,7 +201,7 @@ def test_safetensors_without_a_card_are_foreign(good: Path) -> None:
         ({"surprise": 1}, "surprise"),
         ({"format": "qclip-modem"}, "format"),
         ({"format_version": 1}, "format_version"),
-        ({"format_version": 3}, "format_version"),
+        ({"format_version": 4}, "format_version"),
         ({"status": "excellent"}, "status"),
         ({"frames_per_window": "four"}, "frames_per_window"),
         ({"config": None}, "config"),

@@ -28,7 +28,7 @@ from qclip_ffmpeg.train.loop import Trainer
 
 pytest_plugins = ["train_fixtures"]
 
-COMMANDS = ("train", "evaluate", "compare", "list", "info", "import", "backbone")
+COMMANDS = ("train", "evaluate", "calibrate", "compare", "list", "info", "import", "backbone")
 PRESET = """
 [model]
 backbone = "bundled"
@@ -205,7 +205,8 @@ def test_train_evaluate_and_look_at_it(folder: Path, qclip_model: Command) -> No
 
     done = qclip_model("info runs/first/model.safetensors")
     assert (done.code, done.stderr) == (0, "")
-    assert done.stdout == qclip_model("info p.toml").stdout
+    known = "calibration: none\nnoise band: none\ndomain: none\n"
+    assert done.stdout == qclip_model("info p.toml").stdout + known, "of a preset nothing is known"
     assert "frozen " in done.stdout
     assert "text tower" not in done.stdout
     found = json.loads(qclip_model("info p.toml --json").stdout)
@@ -283,7 +284,7 @@ def test_list_names_what_is_bundled(qclip_model: Command) -> None:
     assert done.code == 0
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert names == sorted(p.stem for p in WEIGHTS_DIR.glob("qclip-*.safetensors"))
-    assert f"{DEFAULT_MODEL}  provisional, the default: " in done.stdout
+    assert f"{DEFAULT_MODEL}  trained, the default: " in done.stdout
 
 
 def test_import_an_official_checkpoint(tmp_path: Path, qclip_model: Command, monkeypatch: pytest.MonkeyPatch) -> None:

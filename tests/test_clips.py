@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from tiny_model import TINY
 
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.frame import Frame
 from qclip_ffmpeg.model import ModelConfig
-from qclip_ffmpeg.probe import frame_views_of
+from qclip_ffmpeg.probe import frame_views_of, looks_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import Policy, windows
 from qclip_ffmpeg.scorer import WindowViews
@@ -30,7 +31,7 @@ FRAMES = 12
 @cache
 def shows(*views: View) -> ModelConfig:
     """The bundled model, which nothing runs here, with these views."""
-    return msgspec.structs.replace(load_model().card.config, views=views)
+    return msgspec.structs.replace(load_model().card.config, views=views, view_frames="same")
 
 
 def clip_of(path: Path, rate: Fraction | None = None, display_height_px: int | None = None) -> Clip:
@@ -179,3 +180,28 @@ def test_other_kinds_of_pictures(folder: Path, encode: Callable[..., Path], tmp_
 def test_a_preset_cannot_say_nonsense(wrong: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(wrong, SamplingRecipe)
+
+
+class TestLooks:
+    """Which frames are seen through which views."""
+
+    def looks(self, count: int, views: tuple[str, ...], view_frames: str) -> list[list[tuple[int, tuple[str, ...]]]]:
+        config = msgspec.structs.replace(TINY, views=views, view_frames=view_frames)
+        found = looks_of(list(range(count)), config)  # type: ignore[arg-type]
+        return found  # type: ignore[return-value]
+
+    def test_the_same_frame_through_every_view(self) -> None:
+        both = ("whole", "mosaic")
+        assert self.looks(2, both, "same") == [[(0, both)], [(1, both)]]
+
+    @pytest.mark.parametrize(
+        ("frames", "expected"),
+        [(1, [(0, 0)]), (2, [(0, 1)]), (3, [(0, 1), (2, 2)]), (4, [(0, 1), (2, 3)])],
+    )
+    def test_a_frame_of_its_own_for_each_view(self, frames: int, expected: list[tuple[int, int]]) -> None:
+        assert self.looks(frames, ("whole", "mosaic"), "own") == [
+            [(a, ("whole",)), (b, ("mosaic",))] for a, b in expected
+        ]
+
+    def test_one_view_is_one_view(self) -> None:
+        assert self.looks(2, ("whole",), "own") == self.looks(2, ("whole",), "same")

@@ -263,7 +263,7 @@ def test_the_preset_fits_the_bundled_backbone(monkeypatch: pytest.MonkeyPatch) -
         if not v.needs_text:
             compare_module.check_recipe(recipes[v.name])
     assert made.ladder is not None
-    assert made.ladder.display == made.sampling.display
+    assert [scene.display for scene in made.ladder.scenes] == [made.sampling.display]
     assert isinstance(made.model.readout, Statistics)
 
 

@@ -21,6 +21,7 @@ DOORS = {
         "backbone",
         "backbone_open_clip",
         "checkpoint",
+        "domain",
         "fusion",
         "model",
         "official",
@@ -30,7 +31,7 @@ DOORS = {
         "train.",
         "views",
     },
-    "av": {"reader", "pictures", "train.ladders"},
+    "av": {"reader", "pictures"},
     "click": {"cli."},
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
@@ -43,7 +44,7 @@ DOORS = {
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("errors", "frame", "track", "inputs", "colour", "presets")
+LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets")
 DOCSTRING_FROM_LINES = 6
 
 

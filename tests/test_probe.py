@@ -65,9 +65,10 @@ def test_the_example_clip_gives_a_complete_valid_track(scorer: Scorer, example_c
     assert track.source.name == "bbb-720p.mp4"
     assert track.source.video is not None
     assert (track.source.video.codec, track.source.video.height_px, track.source.duration_s) == ("h264", 720, 5.28)
-    assert track.model.status == "provisional"
+    assert track.model.status == "trained"
+    assert track.model.calibration is not None
     assert track.settings.display_height_px == 1080
-    assert "provisional" in track.warnings[0]
+    assert track.warnings == []
     for segment in track.segments:
         assert segment.score is not None
         assert 50 < segment.score < 100, "the clip is a fair encode"

@@ -25,10 +25,11 @@ from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train import loop
 from qclip_ffmpeg.train.config import TrainRecipe
 from qclip_ffmpeg.train.evaluate import score_clips
+from qclip_ffmpeg.train.labels import LabelSource, read_label_file
 from qclip_ffmpeg.train.loop import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
 from qclip_ffmpeg.train.plots import curves_png
-from qclip_ffmpeg.train.run import reported, train
-from qclip_ffmpeg.train.splits import SplitRecipe
+from qclip_ffmpeg.train.run import TEST_FILE, VAL_FILE, reported, train
+from qclip_ffmpeg.train.splits import SplitRecipe, splits
 
 pytest_plugins = ["train_fixtures"]
 
@@ -332,6 +333,24 @@ def test_the_model_scores_as_the_predictions_say(
     assert json.loads((tmp_path / "run" / "figures.json").read_text())["figures"]["clips"] == len(tested)
     assert model.card.status == ("untrained" if kind == "zero-shot" else "trained")
     assert model.card.score_map[0] > 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_was_held_out_is_written_as_labels(recipe: Any, tmp_path: Path) -> None:
+    """So that the model can be calibrated on one part, and anything else be measured on the other."""
+    made = replace(recipe(), id="qclip-named")
+    train(made, Path(), tmp_path / "run", quiet)
+    parts = [
+        read_label_file(LabelSource(labels=name, score_column="label", score_range=(0, 100)), tmp_path / "run")
+        for name in (VAL_FILE, TEST_FILE)
+    ]
+    [split] = splits([clip.content for clip in clips_of(made)], made.split)
+    for part, places in zip(parts, (split.val, split.test), strict=True):
+        expected = [clips_of(made)[i] for i in places]
+        assert [(c.path.resolve(), c.score, c.content, c.display_height_px) for c in part] == [
+            (c.path.resolve(), c.score, c.content, c.display_height_px) for c in expected
+        ]
+    assert load_model(str(tmp_path / "run" / MODEL_FILE)).card.id == "qclip-named"
 
 
 @pytest.mark.usefixtures("undrawn")

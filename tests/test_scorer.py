@@ -234,7 +234,12 @@ def test_cuda_agrees_with_the_cpu(cuda_scorer: Scorer, scorer: Scorer, example_c
         assert a.score is not None
         assert b.score is not None
         assert abs(a.score - b.score) < 0.05
-        assert msgspec.structs.replace(b, score=a.score, levels=a.levels, score_stderr=a.score_stderr) == a
+        assert (
+            msgspec.structs.replace(
+                b, score=a.score, levels=a.levels, score_stderr=a.score_stderr, sampling_stderr=a.sampling_stderr
+            )
+            == a
+        )
 
 
 @pytest.mark.gpu

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from qclip_ffmpeg.calibration import NoiseBand
 from qclip_ffmpeg.track import FLAGS, Levels, Pooled, SegmentScore, pool
 
 
@@ -23,6 +24,7 @@ def segments(*rows: tuple[float, float | None] | tuple[float, float | None, floa
                 start_pts=index,
                 score=score,
                 score_stderr=stderr[0] if stderr else None,
+                sampling_stderr=stderr[0] if stderr else None,
                 levels=None if score is None else Levels(0.0, 0.0, 1.0, 0.0, 0.0),
                 frames=[],
                 frame_count=1,
@@ -97,7 +99,7 @@ def test_quantiles_are_scores_that_a_segment_has(
 
 def test_one_segment_is_every_figure() -> None:
     pooled = pool(segments((2.5, 61.25, 0.75)))
-    assert pooled == Pooled(61.25, 61.25, 61.25, 61.25, 61.25, 61.25, 61.25, 0.0, 0.75)
+    assert pooled == Pooled(61.25, 61.25, 61.25, 61.25, 61.25, 61.25, 61.25, 0.0, 0.75, 0.75)
 
 
 def test_segments_without_a_score_are_left_out() -> None:
@@ -119,6 +121,25 @@ def test_stderr_of_the_mean_comes_from_the_segments() -> None:
 
 def test_segments_of_unknown_stderr_do_not_count_in_it() -> None:
     assert pool(segments((4, 50, 3.0), (400, 60, None), (4, 60, 4.0))).stderr == 2.5
+
+
+def test_the_models_error_is_the_same_in_every_segment() -> None:
+    """3, 12 and 12 beside sampling of 4, 5 and unknown: their mean by duration, which does not shrink."""
+    made = segments((4, 50, 5.0), (4, 60, 13.0), (8, 70, 12.0))
+    parts = [msgspec.structs.replace(s, sampling_stderr=e) for s, e in zip(made, (4.0, 5.0, None), strict=True)]
+    pooled = pool(parts)
+    assert pooled.sampling_stderr == pytest.approx(math.hypot(4, 5) / 2, abs=1e-4)
+    assert pooled.stderr == pytest.approx(math.hypot(math.hypot(4, 5) / 2, (3 + 12 + 2 * 12) / 4), abs=1e-4)
+
+
+def test_the_noise_band_is_that_of_the_mean() -> None:
+    noise = NoiseBand(
+        band=5, low=4, high=6, at_score=(20, 80), at_band=(8, 2), label_apart=1, pairs=90, contents=9, source="t"
+    )
+    assert pool(segments((4, 40), (4, 60)), noise).noise_band == 5
+    assert pool(segments((4, 99)), noise).noise_band == 2
+    assert pool(segments((4, 99))).noise_band is None
+    assert pool(segments((4, None)), noise).noise_band is None
 
 
 def test_a_segment_without_length_still_counts() -> None:

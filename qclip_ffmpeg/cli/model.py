@@ -1,5 +1,6 @@
-"""qclip-model: train, evaluate, compare, import and look at models."""
+"""qclip-model: train, evaluate, calibrate, compare, import and look at models."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,9 +27,10 @@ P = TypeVar("P", bound="Struct")
 EXAMPLES = """\b
 Examples:
   qclip-model list
-  qclip-model info qclip-vitb16-provisional
+  qclip-model info qclip-vitb16
   qclip-model train presets/train/konvid-1k.toml --labels KoNViD/labels.txt -o runs/konvid
   qclip-model evaluate runs/konvid/model.safetensors presets/train/live-vqc.toml --labels LIVE-VQC/labels.csv -o figures
+  qclip-model calibrate runs/konvid/model.safetensors --labels held-out/labels.csv -o runs/konvid/calibrated.safetensors
   qclip-model compare presets/train/compare.toml --labels encodes/labels.csv -o results
   qclip-model import official.pth -o qclip-official.safetensors
 
@@ -41,7 +43,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 @click.group(name="qclip-model", epilog=EXAMPLES, context_settings=CONTEXT)
 @click.version_option(__version__, "--version", prog_name="qclip-model")
 def command() -> None:
-    """Train, evaluate, compare, import and look at models."""
+    """Train, evaluate, calibrate, compare, import and look at models."""
 
 
 def options_of(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -135,7 +137,8 @@ def train_command(preset: Path, start: str | None, folder: Path, **options: Any)
         )
     if not options["quiet"]:
         for number, result in enumerate(results):
-            chosen = f"epoch {result.chosen.epoch}" if result.chosen else "nothing trained"
+            start = "nothing trained" if recipe.optimiser.ridge is None else "ridge regression"
+            chosen = f"epoch {result.chosen.epoch}" if result.chosen else start
             said = figures_line(result.test) if result.test else "no test part"
             console.say(f"split {number}, {chosen}: {said}" if len(results) > 1 else f"{chosen}: {said}")
         if len(results) > 1:
@@ -173,7 +176,6 @@ def evaluate_command(
     from qclip_ffmpeg.train.evaluate import evaluate, measured_by, score_clips, write_evaluation
     from qclip_ffmpeg.train.labels import read_label_file
     from qclip_ffmpeg.train.loop import STATE_FILE
-    from qclip_ffmpeg.train.run import reported
     from qclip_ffmpeg.views import Display
 
     recipe = with_options(read_preset(preset, DataPreset), options)
@@ -185,7 +187,7 @@ def evaluate_command(
     scorer = Scorer(load_model(model_name), options["device"], threads=options["threads"])
     make_folder(folder)
     with progress_bar(options["quiet"]) as progress:
-        scores = reported(score_clips(scorer, clips, seen, progress), scorer.model.card.score_map)
+        scores = scorer.model.card.scores(score_clips(scorer, clips, seen, progress))
     by = measured_by(scorer.model.card, scorer.model.weights_sha256, seen)
     found = evaluate(Path(recipe.data.labels).name, by, clips, scores)
     write_evaluation(folder, found, clips, scores)
@@ -193,6 +195,140 @@ def evaluate_command(
         console.say(f"{scorer.model.card.id}: {figures_line(found)}")
         for warning in model_warnings(scorer.model, ProbeSettings(display=Display(*seen.display))):
             console.warn("note", warning)
+    return 0
+
+
+@command.command(name="calibrate", short_help="Fit a model's scale, its error and its noise.", context_settings=CONTEXT)
+@click.argument("model_name", metavar="MODEL")
+@click.option(
+    "--labels", metavar="LABELS.csv", type=click.Path(path_type=Path), required=True, help="Label file: file, score."
+)
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the videos.  [default: the labels']")
+@click.option("--score-column", default="score", show_default=True, help="Column of the label.")
+@click.option(
+    "--score-range",
+    type=(float, float),
+    metavar="LOW HIGH",
+    default=(0.0, 100.0),
+    show_default=True,
+    help="Lowest and highest label there can be; it becomes 0 to 100.",
+)
+@click.option(
+    "--noise-labels",
+    metavar="LABELS.csv",
+    type=click.Path(path_type=Path),
+    help="Measure the noise band on these instead: many encodes of each content, all compared with one reference.",
+)
+@click.option("--frames", type=click.IntRange(1, 64), help="Most frames of a clip.  [default: the model's]")
+@click.option("--id", "name", help="Name of the calibration in reports.  [default: the labels' name and their number]")
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA where there is a GPU.",
+)
+@click.option("--threads", type=click.IntRange(1, 256), help="Frames side by side.  [default: all cores]")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no figures.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="NEW.safetensors",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The calibrated checkpoint; what was measured goes to NEW.calibration.json beside it.",
+)
+@click.option("-y", "overwrite", is_flag=True, help="Overwrite files that exist.")
+def calibrate_command(
+    model_name: str,
+    labels: Path,
+    root: Path | None,
+    score_column: str,
+    score_range: tuple[float, float],
+    noise_labels: Path | None,
+    frames: int | None,
+    name: str | None,
+    as_json: bool,
+    device: Any,
+    threads: int | None,
+    quiet: bool,
+    out: Path,
+    overwrite: bool,
+) -> int:
+    """Put MODEL's scores on the scale of the labels, and measure how wrong they are and how much they waver.
+
+    The clips must be of contents that MODEL was not trained on: nothing in a checkpoint can tell. It takes 30 clips of
+    10 contents, better some thousand of a hundred. The order of scores does not change. NEW.safetensors is MODEL with
+    the map, the error at every score, the noise band (from clips of one content whose labels are nearly equal), and,
+    unless MODEL has one, the domain (from 200 clips of 20 contents).
+
+    \b
+    Example:
+      qclip-model calibrate mine.safetensors --labels held-out/labels.csv --score-column vmaf -o calibrated.safetensors
+    """
+    check_extra()
+    import msgspec
+
+    from qclip_ffmpeg.checkpoint import SUFFIX, find_backbone, load_model, save_checkpoint
+    from qclip_ffmpeg.scorer import Scorer
+    from qclip_ffmpeg.summary import noise_line
+    from qclip_ffmpeg.train.calibrate import check_enough
+    from qclip_ffmpeg.train.calibration_run import NoiseClips, calibrated, look
+    from qclip_ffmpeg.train.clips import SamplingRecipe
+    from qclip_ffmpeg.train.evaluate import write_json
+    from qclip_ffmpeg.train.labels import LabelSource, read_label_file
+
+    report_path = out.with_suffix(".calibration.json")
+    if out.suffix != SUFFIX:
+        raise UsageError(f"-o {out}: give a name that ends with {SUFFIX}")
+    for path in (out, report_path):
+        refuse_existing(path, overwrite)
+    model = load_model(model_name)
+    find_backbone(out, model.card)
+    display = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", model.card.display, re.ASCII)
+    if display is None:
+        raise UsageError(f"{model_name}: was trained at display {model.card.display}; give a model of one WIDTHxHEIGHT")
+    clips, *more = (
+        read_label_file(
+            LabelSource(
+                labels=str(path.absolute()),
+                root=str(root.absolute()) if root else None,
+                score_column=score_column,
+                score_range=score_range,
+            ),
+            Path(),
+        )
+        for path in (labels, noise_labels)
+        if path is not None
+    )
+    check_enough([clip.content for clip in clips])
+    sampling = SamplingRecipe(frames=frames or model.card.frames_per_window, display=(int(display[1]), int(display[2])))
+    with progress_bar(quiet) as progress:
+        scorer = Scorer(model, device, threads=threads)
+        seen = look(scorer, clips, sampling, progress)
+        noise = None
+        if noise_labels is not None:
+            noise = NoiseClips(noise_labels.name, more[0], look(scorer, more[0], sampling, progress))
+    card, domain, report = calibrated(model, labels.name, clips, sampling, seen, name, noise)
+    state = model.qclip.state_dict()
+    held = {name: state[name] for name in model.qclip.trained_names()}
+    save_checkpoint(out, card, held | (domain.tensors() if domain else {}))
+    write_json(report_path, report)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    if not quiet:
+        console.say(
+            f"{report.data}: {report.clips} clips of {report.contents} contents, "
+            f"RMSE {report.rmse_before:.1f} before, {report.rmse_after:.1f} after (held-out contents), "
+            f"SROCC {report.srocc_before} before, {report.srocc_after} after"
+        )
+        if report.noise_band is not None:
+            console.say(f"noise band: {noise_line(report.noise_band)}")
+        for note in report.notes:
+            console.warn("note", note)
+        console.say(f"wrote {out} and {report_path}")
     return 0
 
 
@@ -241,7 +377,8 @@ def list_command() -> int:
 @click.argument("what", metavar="MODEL|PRESET.toml")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def info_command(what: str, as_json: bool) -> int:
-    """Both towers block by block: width, parameters, what is trained, and floating point operations a frame.
+    """Both towers block by block: width, parameters, what is trained, and floating point operations a frame; of a
+    checkpoint also its calibration, noise band and domain.
 
     MODEL is a bundled model's name or a checkpoint; a training preset is described as it would be built, without
     weights.
@@ -249,9 +386,10 @@ def info_command(what: str, as_json: bool) -> int:
     import msgspec
 
     from qclip_ffmpeg.checkpoint import build, check_card, find_model, read_checkpoint
-    from qclip_ffmpeg.summary import summarise
+    from qclip_ffmpeg.summary import known_lines, summarise
     from qclip_ffmpeg.train.config import ModelPreset, model_config
 
+    card = None
     if Path(what).suffix == ".toml":
         config = model_config(read_preset(Path(what), ModelPreset).model)
     else:
@@ -260,11 +398,13 @@ def info_command(what: str, as_json: bool) -> int:
         check_card(path.name, card)
         build(path.name, card.config)  # what cannot be built is the file's fault
         config = card.config
-    found = summarise(config)
+    found = summarise(config, card)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         console.print_summary(config.backbone.architecture, found)
+        for line in known_lines(found) if card else ():
+            click.echo(line)
     return 0
 
 

@@ -81,6 +81,13 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     show_default=True,
     help="Screen the scores are defined at: the picture is fitted into it.",
 )
+@click.option(
+    "--bars",
+    type=click.Choice(["cut", "keep"]),
+    default="cut",
+    show_default=True,
+    help="Black bars around the picture: leave them out, or score them with it.",
+)
 @click.option("-ss", "--start", "start_s", type=TimeParam(), default="0", help="Measure from this time on.")
 @click.option("-t", "--duration", "duration_s", type=TimeParam(positive=True), help="Measure for this long.")
 @click.option(
@@ -195,6 +202,7 @@ def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
         frames_per_window=options["frames_per_window"],
         display=Display(*options["display"]),
         seed=options["seed"],
+        bars=options["bars"],
     )
 
 

@@ -152,7 +152,7 @@ class Activations:
             str(clip.frame_rate) if clip.path.is_dir() else None,
             clip.display_height_px,
             self._sampling,
-            config.views,
+            [config.views, config.view_frames],
             config.backbone,
             model.card.backbone_sha256,
             qclip.frozen_blocks,

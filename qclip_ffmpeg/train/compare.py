@@ -23,7 +23,6 @@ from qclip_ffmpeg.train.labels import read_label_file
 from qclip_ffmpeg.train.loop import DivergedError, learned, refuse_another_run, training_places
 from qclip_ffmpeg.train.metrics import Figure
 from qclip_ffmpeg.train.plots import intervals_png
-from qclip_ffmpeg.train.recipe import LadderRecipe
 from qclip_ffmpeg.train.run import SplitResult, check_start, link_backbone, run_id_of, started, train_split
 from qclip_ffmpeg.train.splits import splits
 
@@ -49,8 +48,6 @@ class ComparePreset(TrainRecipe, frozen=True, forbid_unknown_fields=True, kw_onl
     """A preset of `qclip-model compare`."""
 
     variants: Annotated[list[Variant], Meta(min_length=1)]
-    ladder: LadderRecipe | None = None
-    """How the data were made."""
 
 
 class Row(Struct, frozen=True, kw_only=True):

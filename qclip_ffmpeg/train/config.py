@@ -17,7 +17,7 @@ from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.labels import LabelSource
 from qclip_ffmpeg.train.losses import RANK_WEIGHT
-from qclip_ffmpeg.train.recipe import Positive
+from qclip_ffmpeg.train.recipe import LadderRecipe, Positive
 from qclip_ffmpeg.train.splits import SplitRecipe
 from qclip_ffmpeg.views import Display, View
 
@@ -46,6 +46,7 @@ class NetworkRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     pretrained: str | None = None
     """open_clip's tag of its weights, for example "meta"."""
     views: tuple[View, ...] = ("whole",)
+    view_frames: Literal["same", "own"] = "same"
     readout: Statistics | Joint = Joint()
     adapters: AdapterConfig | None = None
     fusion: Fusion = "mean"
@@ -104,10 +105,14 @@ class DataPreset(Struct, frozen=True, kw_only=True):
 class TrainRecipe(DataPreset, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole training preset."""
 
+    id: str | None = None
+    """What reports call the model; made of what decided the run when None."""
     model: NetworkRecipe
     split: SplitRecipe = SplitRecipe()
     optimiser: OptimiserRecipe = OptimiserRecipe()
     cache: CacheRecipe | None = None
+    ladder: LadderRecipe | None = None
+    """How the data were made; read by `train.ladders`, and of no consequence here."""
     start: str | None = None
     """A checkpoint whose trained tensors are the start, relative to the preset: fine-tuning."""
 
@@ -139,6 +144,7 @@ def model_config(recipe: NetworkRecipe) -> ModelConfig:
     return ModelConfig(
         backbone=backbone_config(recipe),
         views=recipe.views,
+        view_frames=recipe.view_frames,
         readout=recipe.readout,
         adapters=recipe.adapters,
         fusion=recipe.fusion,

@@ -1,150 +1,222 @@
-"""Teacher-labelled encodes: a folder of sources -> encodes of each with its VMAF.
+"""Teacher-labelled encodes: a folder of sources -> encodes of each with its labels.
 
-    python -m qclip_ffmpeg.train.ladders presets/train/provisional.toml SOURCES OUT
+    python -m qclip_ffmpeg.train.ladders presets/train/default.toml SOURCES OUT [--shard 1/2]
 
-Each source is fitted into the display (never enlarged) and becomes the reference; a still is used both as one frame
-and as a short horizontal pan. The reference is scaled down to a rung's height, encoded, decoded, scaled back up to
-the display (bicubic, as a player does) and compared by VMAF v0.6.1 with the reference. Sources that do not fill the
-display are labelled at their own size. Everything follows from the seed and the source's name; finished rows are kept,
-so a killed run goes on where it was.
+Sources are photographs, clips and folders of frames (`scenes`); each becomes scenes, each scene encodes (`damage`) and
+each encode is measured against its scene (`teacher`). The preset's [ladder] table says how many and which. Everything
+follows from its seed and the sources' names. A source's rows are written when all its encodes are there: a killed run
+goes on where it was, several shards may fill one folder, and whoever comes last writes labels.csv of all of it.
 """
 
 import argparse
 import csv
-import hashlib
-import json
+import io
+import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import av
-import ffmpeg
-import numpy as np
+import msgspec
 
-from qclip_ffmpeg.ffmpeg import bundled_executable, run
+from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.presets import read_toml
+from qclip_ffmpeg.train.damage import draw_encodes, make_encode
 from qclip_ffmpeg.train.recipe import LadderPreset, LadderRecipe
+from qclip_ffmpeg.train.scenes import Source, find_sources, make_reference, rng_for, scene_size_px
+from qclip_ffmpeg.train.teacher import measure
 
-STILL_SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
+RECIPE_FILE = "recipe.json"
+LABELS_FILE = "labels.csv"
+DECIMALS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledEncode:
     """One row of labels.csv."""
 
     file: str
     """Name of the encode, relative to labels.csv."""
+    label: float
+    """0 to 100; what `Teacher.label` makes of the measurements."""
     content: str
     """Name of its source: what train/test splits must keep together."""
+    scene: str
+    """Encodes of one content and scene were compared with one reference."""
     kind: str
-    """"still", "pan" or "video"."""
+    """"still", "pan", "zoom", "shake", "cuts" or "video"."""
     codec: str
-    crf: int
+    rate_control: str
+    """"crf", "q" or "bits_per_px"."""
+    rate: float
+    speed: str
+    """Value of the encoder's preset option; empty where it has none."""
     height_px: int
     """Lines of the encode."""
+    frame_rate_share: float
+    fault: str
     display_height_px: int
     """Lines it was shown at when it was labelled."""
     vmaf: float
-    """0 to 100, mean over the frames."""
+    vmaf_neg: float
+    cambi: float
+    """What the encode adds to the reference's."""
+    chroma_psnr_db: float
+
+    @property
+    def group(self) -> str:
+        """What was compared with one reference."""
+        return f"{self.content}/{self.scene}"
 
 
-def even(value: float) -> int:
-    return max(2, 2 * round(value / 2))
+def encodes_of(source: Source, out: Path, recipe: LadderRecipe) -> list[LabelledEncode]:
+    """Make and label all encodes of one source; none where it is too small for every scene.
 
-
-def make_reference(
-    source: Path, kind: str, out: Path, recipe: LadderRecipe, rng: np.random.Generator
-) -> tuple[int, int]:
-    """Write the reference as lossless H.264 and return its (width_px, height_px)."""
-    with av.open(str(source)) as container:
-        stream = container.streams.video[0]
-        scale = min(1.0, recipe.display[0] / stream.width, recipe.display[1] / stream.height)
-        width_px, height_px = even(stream.width * scale), even(stream.height * scale)
-    if kind == "video":
-        shown = ffmpeg.input(str(source)).filter("scale", width_px, height_px, flags="lanczos")
-        frames = recipe.video_frames
-    else:
-        shown = ffmpeg.input(str(source), loop=1, framerate=24).filter("scale", width_px, height_px, flags="lanczos")
-        frames = 1
-    if kind == "pan":
-        view_px = even(width_px * recipe.pan_width_share)
-        step_px = int(rng.integers(2, 1 + max(3, (width_px - view_px) // recipe.pan_frames)))
-        shown = shown.filter("crop", view_px, height_px, f"n*{step_px}", 0)
-        width_px, frames = view_px, recipe.pan_frames
-    run(shown.output(str(out), vcodec="libx264", qp=0, preset="ultrafast", pix_fmt="yuv420p", vframes=frames, an=None))
-    return width_px, height_px
-
-
-def vmaf(encode: Path, reference: Path, size_px: tuple[int, int]) -> float:
-    """Mean VMAF v0.6.1 of the encode, scaled (bicubic) to the reference's size, 0 to 100."""
-    with tempfile.TemporaryDirectory() as folder:
-        shown = ffmpeg.input(str(encode.resolve())).filter("scale", *size_px, flags="bicubic").filter("setpts", "N")
-        against = ffmpeg.input(str(reference.resolve())).filter("setpts", "N")
-        log = "vmaf.json"
-        compared = ffmpeg.filter([shown, against], "libvmaf", n_threads=2, log_fmt="json", log_path=log)
-        run(compared.output("-", format="null"), program=bundled_executable(), cwd=Path(folder))
-        return float(json.loads((Path(folder) / log).read_text())["pooled_metrics"]["vmaf"]["mean"])
-
-
-def rng_for(seed: int, name: str) -> np.random.Generator:
-    return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()[:8]])
-
-
-def encodes_of(source: Path, out: Path, recipe: LadderRecipe, done: set[str]) -> list[LabelledEncode]:
-    """Encode and label one source; encodes named in `done` are passed over."""
+    Raises:
+        InputError: the source cannot be read.
+        FFmpegError: an encoder failed.
+    """
     rows = []
-    kinds = ["still", "pan"] if source.suffix.lower() in STILL_SUFFIXES else ["video"]
     with tempfile.TemporaryDirectory() as folder:
-        for kind in kinds:
-            rng = rng_for(recipe.seed, f"{source.stem}/{kind}")
-            reference = Path(folder) / f"{kind}.mkv"
-            width_px, height_px = make_reference(source, kind, reference, recipe, rng)
-            for index in range(recipe.encodes_per_source // len(kinds)):
-                codec = recipe.codecs[rng.choice(len(recipe.codecs), p=[c.chance for c in recipe.codecs])]
-                crf = int(rng.integers(*codec.crf, endpoint=True))
-                share = recipe.rungs[rng.choice(len(recipe.rungs), p=[r.chance for r in recipe.rungs])].height_share
-                name = f"{source.stem}.{kind}{index}.mkv"
-                if name in done:
-                    continue
-                rung = ffmpeg.input(str(reference)).filter(
-                    "scale", even(width_px * share), even(height_px * share), flags="lanczos"
-                )
-                options = {"vcodec": codec.name, "crf": crf, "pix_fmt": "yuv420p", **codec.options}
-                run(rung.output(str(out / name), **options))
-                score = vmaf(out / name, reference, (width_px, height_px))
+        for scene in recipe.scenes:
+            if source.is_picture == (scene.kind == "video"):
+                continue
+            size_px = scene_size_px(source, scene)
+            if size_px is None:
+                continue
+            reference = Path(folder) / f"{scene.name}.mkv"
+            make_reference(source, scene, size_px, reference, recipe.seed)
+            rng = rng_for(recipe.seed, source.content, scene.name, "encodes")
+            for index, encode in enumerate(draw_encodes(scene, recipe, rng)):
+                name = f"{source.content}.{scene.name}.{index}.mkv"
+                make_encode(reference, size_px, encode, out / name, rng)
+                found = measure(out / name, reference, size_px, frame_step_of(encode.fault, encode.frame_rate_share))
                 rows.append(
-                    LabelledEncode(name, source.stem, kind, codec.name, crf, even(height_px * share), height_px, score)
+                    LabelledEncode(
+                        file=name,
+                        label=round(found.label(encode.fault), DECIMALS),
+                        content=source.content,
+                        scene=scene.name,
+                        kind=scene.kind,
+                        codec=encode.codec.name,
+                        rate_control=encode.codec.rate_control,
+                        rate=encode.rate,
+                        speed=encode.speed or "",
+                        height_px=2 * round(size_px[1] * encode.height_share / 2),
+                        frame_rate_share=encode.frame_rate_share,
+                        fault=encode.fault,
+                        display_height_px=size_px[1],
+                        **{name: round(value, DECIMALS) for name, value in asdict(found).items()},
+                    )
                 )
     return rows
 
 
+def frame_step_of(fault: str, frame_rate_share: float) -> int:
+    """Of the reference: two fields of two frames make one interlaced frame."""
+    return 2 if fault == "interlaced" else round(1 / frame_rate_share)
+
+
+def write_rows(path: Path, rows: Iterable[LabelledEncode]) -> None:
+    """Write rows as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(LabelledEncode)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomically(path, text.getvalue().encode())
+
+
 def read_labels(path: Path) -> list[LabelledEncode]:
-    """Rows of a labels.csv, in file order."""
-    with path.open(newline="") as file:
-        return [
-            LabelledEncode(**{f.name: f.type(row[f.name]) for f in fields(LabelledEncode)})  # type: ignore[operator]
-            for row in csv.DictReader(file)
-        ]
+    """Rows of a labels.csv, in file order.
+
+    Raises:
+        UsageError: it is missing, or was not written by `write_rows`.
+    """
+    try:
+        with path.open(newline="") as file:
+            return [
+                LabelledEncode(**{f.name: f.type(row[f.name]) for f in fields(LabelledEncode)})  # type: ignore[operator]
+                for row in csv.DictReader(file)
+            ]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); make it with train.ladders") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: is no label file of train.ladders ({error})") from None
+
+
+def keep_recipe(out: Path, recipe: LadderRecipe) -> None:
+    """Write the recipe beside what it makes.
+
+    Raises:
+        UsageError: the folder holds encodes of another recipe.
+    """
+    path, text = out / RECIPE_FILE, msgspec.json.format(msgspec.json.encode(recipe), indent=1)
+    if path.exists() and path.read_bytes() != text:
+        raise UsageError(f"{out}: holds encodes of another recipe ({RECIPE_FILE} differs); choose another folder")
+    write_atomically(path, text)
+
+
+def make(
+    recipe: LadderRecipe,
+    sources: list[Source],
+    out: Path,
+    shard: tuple[int, int] = (1, 1),
+    progress: Callable[[str, int, int], None] = lambda content, number, of: None,
+) -> None:
+    """Encode and label the sources of a shard, and write labels.csv once nothing is missing.
+
+    Args:
+        recipe: what to make of them.
+        sources: all of them, whatever the shard.
+        out: folder for the encodes.
+        shard: (number from 1, shards).
+        progress: told the content that is begun, its number from 1, and how many there are.
+
+    Raises:
+        UsageError: the folder cannot be written, or holds encodes of another recipe.
+        InputError: a source cannot be read.
+        FFmpegError: an encoder failed.
+    """
+    make_folder(out, "OUT")
+    keep_recipe(out, recipe)
+    rows_folder = out / "rows"
+    make_folder(rows_folder)
+    number, shards = shard
+    for index, source in enumerate(sources):
+        rows = rows_folder / f"{source.content}.csv"
+        if index % shards == number - 1 and not rows.exists():
+            progress(source.content, index + 1, len(sources))
+            write_rows(rows, encodes_of(source, out, recipe))
+    done = [rows_folder / f"{source.content}.csv" for source in sources]
+    if all(path.exists() for path in done):
+        write_rows(out / LABELS_FILE, [row for path in done for row in read_labels(path)])
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """ "1/2": the first of two."""
+    number, _, shards = text.partition("/")
+    if not (number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r}: say K/N, for example 1/2, the first of two")
+    return int(number), int(shards)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path, help="training preset, for example presets/train/provisional.toml")
-    parser.add_argument("sources", type=Path, help="folder of clips and stills")
+    parser.add_argument("preset", type=Path, help="training preset, for example presets/train/default.toml")
+    parser.add_argument("sources", type=Path, help="folder of photographs, clips and folders of frames")
     parser.add_argument("out", type=Path, help="folder for the encodes and labels.csv")
+    parser.add_argument("--shard", type=shard_of, default=(1, 1), metavar="K/N", help="do the Kth of N parts")
     options = parser.parse_args()
-    recipe = read_toml(options.recipe, LadderPreset).ladder
-    options.out.mkdir(parents=True, exist_ok=True)
-    labels = options.out / "labels.csv"
-    done = {row.file for row in read_labels(labels)} if labels.exists() else set()
-    with labels.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(LabelledEncode)])
-        if not file.tell():
-            writer.writeheader()
-        for source in sorted(options.sources.iterdir()):
-            for row in encodes_of(source, options.out, recipe, done):
-                writer.writerow(asdict(row))
-                file.flush()
+
+    def told(content: str, number: int, of: int) -> None:
+        print(f"{number} of {of}: {content}", file=sys.stderr, flush=True)
+
+    try:
+        recipe = read_toml(options.preset, LadderPreset).ladder
+        make(recipe, find_sources(options.sources), options.out, options.shard, told)
+    except QClipError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -433,12 +433,14 @@ def save_model(
     description: str,
     status: ModelStatus,
     mapped: tuple[float, float],
+    model_id: str | None = None,
 ) -> Card:
-    """Write the checkpoint of a run: a few MB, without its backbone. It is called after what decided the run."""
+    """Write the checkpoint of a run: a few MB, without its backbone. It is called after what decided the run, or
+    what the recipe says."""
     state = model.qclip.state_dict()
     card = msgspec.structs.replace(
         model.card,
-        id=f"qclip-{run_id[:12]}",
+        id=model_id or f"qclip-{run_id[:12]}",
         status=status,
         description=description,
         score_map=mapped,

@@ -1,13 +1,25 @@
-"""What a training preset may say (presets/train/*.toml). Every value is said there, none is hidden in the code."""
+"""A [ladder] table of a training preset: how sources become labelled encodes. Every value is said there."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from qclip_ffmpeg.views import View
-
 Share = Annotated[float, Meta(gt=0, le=1)]
 Positive = Annotated[int, Meta(gt=0)]
+
+
+Fault = Literal[
+    "none",
+    "double",
+    "upscaled",
+    "sharpened",
+    "noise",
+    "banded",
+    "coarse_chroma",
+    "wrong_range",
+    "interlaced",
+]
+"""What a pipeline did wrong before it encoded; `train.damage` does it, `train.teacher` says how it is labelled."""
 
 
 class Codec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -16,9 +28,14 @@ class Codec(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """FFmpeg's name of the encoder."""
     chance: Share
-    crf: tuple[int, int]
-    """Lowest and highest constant rate factor, inclusive."""
-    options: dict[str, str]
+    rate_control: Literal["crf", "q", "bits_per_px"]
+    """Constant rate factor, fixed quantiser scale, or a bitrate, in bits a pixel of the rung; the last only where
+    there is more than one frame."""
+    range: tuple[float, float]
+    """Lowest and highest, inclusive."""
+    speeds: list[str] = []
+    """Values of the encoder's preset option (of libvpx: cpu-used) to draw from."""
+    options: dict[str, str] = {}
     """Further options of the encoder, as ffmpeg takes them."""
 
 
@@ -30,55 +47,38 @@ class RungHeight(Struct, frozen=True, forbid_unknown_fields=True):
     chance: Share
 
 
+class SceneRecipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """A scene that is made of every source that is large enough."""
+
+    name: str
+    """Part of the names of its encodes."""
+    kind: Literal["still", "pan", "zoom", "shake", "cuts", "video"]
+    """What is done with a photograph; "video" is made of clips and folders of frames."""
+    display: tuple[Positive, Positive]
+    """(width, height) in px the source is fitted into. It is never enlarged."""
+    frames: Positive
+    encodes: Annotated[int, Meta(ge=0)]
+    """Drawn at random."""
+    crf_steps: Annotated[int, Meta(ge=0)] = 0
+    """Besides, so many even steps of every codec that has a CRF, at the full height and without faults."""
+    oversize: Annotated[float, Meta(ge=1)] = 1.0
+    """How many times larger than the display a source must be: scaling down hides that it was compressed before."""
+
+
 class LadderRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     """How sources become labelled encodes."""
 
     seed: int
-    encodes_per_source: Positive
-    display: tuple[Positive, Positive]
-    """(width, height) in px the source is fitted into; it is never enlarged."""
-    pan_frames: Positive
-    pan_width_share: Share
-    video_frames: Positive
+    scenes: list[SceneRecipe]
     codecs: list[Codec]
     rungs: list[RungHeight]
+    faults: dict[Fault, Share] = {}
+    """Chance of each; the rest has none."""
+    half_frame_rate_chance: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Of encodes of every other frame. They are compared with the frames they kept: motion is not judged here."""
 
 
 class LadderPreset(Struct, frozen=True):
     """The part of any training preset that says how its data are made; the other tables are read by other commands."""
 
     ladder: LadderRecipe
-
-
-class ModelRecipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the head sees."""
-
-    views: tuple[View, ...]
-    exit_blocks: tuple[Positive, ...]
-    statistics: tuple[Literal["class", "mean", "std"], ...]
-    frames_per_window: Positive
-
-
-class FitRecipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the level vectors are fitted."""
-
-    seed: int
-    """Of the folds."""
-    folds: Positive
-    frames_per_encode: Positive
-    ridge: float
-    """Penalty per sample and per thousand features."""
-    level_spread: float
-    """Standard deviation, in score units, of the levels at the start."""
-    steps: Positive
-    learning_rate: float
-    hold: float
-    """Weight of the squared distance of the level vectors to their start."""
-
-
-class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole training preset."""
-
-    ladder: LadderRecipe
-    model: ModelRecipe
-    fit: FitRecipe

@@ -1,6 +1,8 @@
 """A whole training run: a preset, rated videos, a folder -> a model, its log, and its figures on the test part."""
 
+import csv
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +22,7 @@ from qclip_ffmpeg.checkpoint import (
     sha256_of_file,
 )
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.files import make_folder
+from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.track import ModelStatus
@@ -40,6 +42,7 @@ from qclip_ffmpeg.train.loop import (
 )
 from qclip_ffmpeg.train.splits import Split, splits
 
+VAL_FILE, TEST_FILE = "val.csv", "test.csv"
 FIGURES = ("srocc", "krocc", "plcc", "rmse")
 
 
@@ -233,7 +236,9 @@ def train_split(
     elif mapped is None:  # no report may trust it
         status, said = "untrained", f"{said} Its scores do not rise with the labels."
     mapped = mapped or UNMAPPED
-    card = save_model(folder, model, run_id, said, status, mapped)
+    card = save_model(folder, model, run_id, said, status, mapped, recipe.id)
+    for part, places in ((VAL_FILE, split.val), (TEST_FILE, split.test)):
+        write_labels(folder / part, [clips[i] for i in places])
     if not split.test:
         return SplitResult(chosen, None, trainer.spent_s)
     scores = reported(trainer.scores_of(split.test, progress), mapped)
@@ -242,6 +247,17 @@ def train_split(
     found = evaluate(f"{Path(recipe.data.labels).name}, test part", by, tested, scores)
     write_evaluation(folder, found, tested, scores)
     return SplitResult(chosen, found, trainer.spent_s)
+
+
+def write_labels(path: Path, clips: Sequence[Clip]) -> None:
+    """Write the label file of a part, so that it can be calibrated on, or scored by something else."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", "content", "display_height_px"])
+    for clip in clips:
+        name = os.path.relpath(clip.path, path.parent)
+        writer.writerow([name, repr(clip.score), clip.content, clip.display_height_px or ""])
+    write_atomically(path, text.getvalue().encode())
 
 
 def reported(raw: NDArray[np.float64], mapped: tuple[float, float]) -> NDArray[np.float64]:

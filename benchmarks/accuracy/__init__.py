@@ -1,0 +1,1 @@
+"""Our model and its peers on one folder of labelled pictures or clips: `python -m benchmarks.accuracy --help`."""
