@@ -11,7 +11,8 @@ Each clip, looped to the length asked for, is encoded with x264: the reference. 
     10 bit          the samples of the decoded reference times 4 as yuv420p10, lossless
     half a segment  the reference from 2 s on, in segments of 4 s
 
-Prints |difference| of the pooled mean, in points of 100, a row a clip, and at the end how often bars were found.
+Prints |difference| of the pooled mean, in points of 100, a row a clip; beside the score the noise band, up to which two
+encodes of a content must be called equal. At the end, how many differences lie beyond it and how often bars were found.
 """
 
 import argparse
@@ -82,7 +83,8 @@ def main() -> None:
     names = [f"{name} {when}" for name in BARS for when in ("before", "after")] + [*CONTAINERS, "10 bit", "half"]
     rows: list[list[float]] = []
     barred = cut = 0
-    print(f"{'clip':28s}{'score':>7s}" + "".join(f"{name:>15s}" for name in names))
+    bands: list[float] = []
+    print(f"{'clip':28s}{'score':>7s}{'band':>7s}" + "".join(f"{name:>15s}" for name in names))
     for clip in sorted(options.clips.iterdir()):
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -94,14 +96,17 @@ def main() -> None:
                 print(f"{clip.name}: left out: {error}")
                 continue
         score = mean_of(tracks["reference"])
+        bands.append(tracks["reference"].pooled.noise_band or np.nan)
         rows.append([abs(mean_of(tracks[name]) - score) for name in names])
         found = [s.active_picture_px for n, t in tracks.items() if n.endswith(("before", "after")) for s in t.segments]
         barred += len(found)
         cut += sum(area is not None and bool(area.x or area.y) for area in found)
-        print(f"{clip.name:28.28s}{score:7.2f}" + "".join(f"{d:15.3f}" for d in rows[-1]), flush=True)
+        print(f"{clip.name:28.28s}{score:7.2f}{bands[-1]:7.2f}" + "".join(f"{d:15.3f}" for d in rows[-1]), flush=True)
     table = np.array(rows)
     for label, figures in {"maximum": table.max(axis=0), "p95": np.quantile(table, 0.95, axis=0)}.items():
-        print(f"{label:35s}" + "".join(f"{d:15.3f}" for d in figures))
+        print(f"{label:42s}" + "".join(f"{d:15.3f}" for d in figures))
+    beyond = int((table > np.array(bands)[:, None]).sum())
+    print(f"{beyond} of {table.size} differences are beyond the noise band")
     print(f"bars were found in {cut} of {barred} segments that have them")
 
 
