@@ -28,7 +28,7 @@ from qclip_ffmpeg.train.evaluate import score_clips
 from qclip_ffmpeg.train.labels import LabelSource, read_label_file
 from qclip_ffmpeg.train.loop import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
 from qclip_ffmpeg.train.plots import curves_png
-from qclip_ffmpeg.train.run import TEST_FILE, VAL_FILE, reported, train
+from qclip_ffmpeg.train.run import TEST_FILE, VAL_FILE, train
 from qclip_ffmpeg.train.splits import SplitRecipe, splits
 
 pytest_plugins = ["train_fixtures"]
@@ -327,7 +327,7 @@ def test_the_model_scores_as_the_predictions_say(
     tested = [by_name[row["name"]] for row in rows]
     assert 2 <= len(tested) == result.test.figures.clips < 12
     raw = score_clips(Scorer(model, "cpu", threads=1), tested, made.sampling, quiet)
-    scores = reported(raw, model.card.score_map)
+    scores = model.card.scores(raw, clipped=False)
     np.testing.assert_allclose([float(row["score"]) for row in rows], scores, rtol=0, atol=1e-4)
     assert [float(row["label"]) for row in rows] == pytest.approx([clip.score for clip in tested])
     assert json.loads((tmp_path / "run" / "figures.json").read_text())["figures"]["clips"] == len(tested)

@@ -136,9 +136,9 @@ def train_command(preset: Path, start: str | None, folder: Path, **options: Any)
             threads=options["threads"],
         )
     if not options["quiet"]:
+        without_epochs = "nothing trained" if recipe.optimiser.ridge is None else "ridge regression"
         for number, result in enumerate(results):
-            start = "nothing trained" if recipe.optimiser.ridge is None else "ridge regression"
-            chosen = f"epoch {result.chosen.epoch}" if result.chosen else start
+            chosen = f"epoch {result.chosen.epoch}" if result.chosen else without_epochs
             said = figures_line(result.test) if result.test else "no test part"
             console.say(f"split {number}, {chosen}: {said}" if len(results) > 1 else f"{chosen}: {said}")
         if len(results) > 1:

@@ -24,7 +24,7 @@ from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.train.damage import draw_encodes, make_encode
 from qclip_ffmpeg.train.recipe import LadderPreset, LadderRecipe
-from qclip_ffmpeg.train.scenes import Source, find_sources, make_reference, rng_for, scene_size_px
+from qclip_ffmpeg.train.scenes import Source, even, find_sources, make_reference, rng_for, scene_size_px
 from qclip_ffmpeg.train.teacher import measure
 
 RECIPE_FILE = "recipe.json"
@@ -64,11 +64,6 @@ class LabelledEncode:
     """What the encode adds to the reference's."""
     chroma_psnr_db: float
 
-    @property
-    def group(self) -> str:
-        """What was compared with one reference."""
-        return f"{self.content}/{self.scene}"
-
 
 def encodes_of(source: Source, out: Path, recipe: LadderRecipe) -> list[LabelledEncode]:
     """Make and label all encodes of one source; none where it is too small for every scene.
@@ -103,7 +98,7 @@ def encodes_of(source: Source, out: Path, recipe: LadderRecipe) -> list[Labelled
                         rate_control=encode.codec.rate_control,
                         rate=encode.rate,
                         speed=encode.speed or "",
-                        height_px=2 * round(size_px[1] * encode.height_share / 2),
+                        height_px=even(size_px[1] * encode.height_share),
                         frame_rate_share=encode.frame_rate_share,
                         fault=encode.fault,
                         display_height_px=size_px[1],

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from qclip_ffmpeg.checkpoint import (
     LoadedModel,
@@ -241,7 +240,7 @@ def train_split(
         write_labels(folder / part, [clips[i] for i in places])
     if not split.test:
         return SplitResult(chosen, None, trainer.spent_s)
-    scores = reported(trainer.scores_of(split.test, progress), mapped)
+    scores = card.scores(trainer.scores_of(split.test, progress), clipped=False)
     tested = [clips[i] for i in split.test]
     by = measured_by(card, sha256_of_file(folder / MODEL_FILE), recipe.sampling)
     found = evaluate(f"{Path(recipe.data.labels).name}, test part", by, tested, scores)
@@ -258,11 +257,6 @@ def write_labels(path: Path, clips: Sequence[Clip]) -> None:
         name = os.path.relpath(clip.path, path.parent)
         writer.writerow([name, repr(clip.score), clip.content, clip.display_height_px or ""])
     write_atomically(path, text.getvalue().encode())
-
-
-def reported(raw: NDArray[np.float64], mapped: tuple[float, float]) -> NDArray[np.float64]:
-    """Raw scores as a track reports them, not clipped."""
-    return mapped[0] * raw + mapped[1]
 
 
 def summary(results: Sequence[SplitResult]) -> Summary:
