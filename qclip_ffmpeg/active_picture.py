@@ -25,6 +25,7 @@ smooth, that a border too wide is a dark scene and not a border, and that severa
 (libhb/scan.c: DARK, row_all_dark, at least three previews). Straight edges, symmetry and the way out are ours.
 """
 
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 
 from qclip_ffmpeg.frame import Picture
 from qclip_ffmpeg.track import Area
+from qclip_ffmpeg.views import WHOLE
 
 Bars = Literal["cut", "keep"]
 
@@ -148,6 +150,13 @@ class ActivePicture:
     def bars_of(self, picture: Picture) -> Margins:
         """The bars of a picture of the window settled last; none where pictures of several sizes meet."""
         return self._margins if self._size_px == picture.shape[1:] else NO_BARS
+
+    @property
+    def part(self) -> tuple[Fraction, Fraction]:
+        """Shares of the width and height that are active picture in the window settled last."""
+        if self._size_px is None or (area_px := self.area_px) is None:
+            return WHOLE
+        return Fraction(area_px.width, self._size_px[1]), Fraction(area_px.height, self._size_px[0])
 
     @property
     def area_px(self) -> Area | None:

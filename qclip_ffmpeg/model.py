@@ -6,7 +6,8 @@ its last blocks (`adapters`); their features are fused over time (`fusion`) and 
 text features of five prompts, or, where there is no text tower, five learned vectors. Quality lives in the middle of a
 tower, so it may be left early and read by statistics of its tokens in place of its joint space.
 
-Shapes: B clips, T frames, F = B * T, V views, N tokens, W width, P pooled width, J joint space, D features of a frame.
+Shapes: B clips, T frames, F = B * T, V views, N tokens, W width, P pooled width, J joint space, D features of a frame,
+M measures.
 """
 
 from typing import Literal
@@ -39,9 +40,16 @@ SIMILARITY_TEMPERATURE = 0.01  # CLIP's; turns similarities into level probabili
 Levels = Literal["prompts", "zero-shot", "vectors", "linear"]
 """What features are set against: five "prompts" with learned context and score vector; the same with nothing learned
 ("zero-shot", after CLIP-IQA, Wang et al., arXiv 2207.12396); five learned "vectors"; nothing, a "linear" probe."""
+Measure = Literal["motion", "display"]
+"""What a head may be told beside the frames, which do not show it. "motion": log(1 + the mean motion of the window in
+8-bit code values), since less of the same damage is seen where there is motion. "display": log2(lines the picture takes
+on the display / 480), since the same features mean something else there: level vectors move along with it."""
+DISPLAY_LINES = 480  # where "display" is 0
+LINES_TOLD = (270, 1080)  # a head is told of no fewer and no more: nothing says that the line goes on
 Frozen = dict[str, Tensor]
 """What the frozen blocks make of frames. "early": (F, V, k), statistics of exits before anything trained; "tokens":
-(F, V, N, W), input of the first trained thing; "pooled": (F, V, P), where nothing in the tower is trained."""
+(F, V, N, W), input of the first trained thing; "pooled": (F, V, P), where nothing in the tower is trained. Beside them
+"measures": (F, M), those of the window that a frame is of."""
 
 
 class Statistics(Struct, frozen=True, forbid_unknown_fields=True, tag="statistics", tag_field="kind"):
@@ -71,6 +79,8 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Learned tokens in front of each prompt."""
     level_scores: tuple[float, ...] = LEVEL_SCORES
     """Score of each of LEVELS, of "vectors"."""
+    measures: tuple[Measure, ...] = ()
+    """What the head is told of a window beside its frames. Not with "prompts" and "zero-shot"."""
     view_frames: Literal["same", "own"] = "same"
     """"same": every frame is seen through every view. "own": each view has a frame of its own, so that T frames make
     T / V looks: as much is seen in time, at a V-th of the cost. A still is seen through every view either way."""
@@ -204,14 +214,14 @@ class QClip(nn.Module):
         """Features of frames: (F, V, 3, S, S) R'G'B' in 0..1 -> (F, D)."""
         return self.features_of(self.frozen(views))
 
-    def judge(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of clips' frames, (B, T, D) -> level probabilities (B, 5) and scores (B,)."""
-        judged: tuple[Tensor, Tensor] = self.head(self.fusion(features))
+    def judge(self, features: Tensor, measures: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features of clips' frames (B, T, D), measures (B, M) if any -> level probabilities (B, 5), scores (B,)."""
+        judged: tuple[Tensor, Tensor] = self.head(self.fusion(features), measures)
         return judged
 
-    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Clips: (B, T, V, 3, S, S) -> level probabilities (B, 5) and scores (B,)."""
-        return self.judge(self.frame_features(views.flatten(0, 1)).view(*views.shape[:2], -1))
+    def forward(self, views: Tensor, measures: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Clips: (B, T, V, 3, S, S), measures (B, M) if any -> level probabilities (B, 5) and scores (B,)."""
+        return self.judge(self.frame_features(views.flatten(0, 1)).view(*views.shape[:2], -1), measures)
 
     def text_features(self, ids: Tensor) -> Tensor:
         """Features of the tokenised level prompts, (5, N) -> (5, J), not normalised.
@@ -283,6 +293,7 @@ def check_parts(config: ModelConfig, tower: Tower) -> None:
             config.levels == "zero-shot" and config.context_tokens > 0,
             'levels = "zero-shot": learns nothing; say context_tokens = 0',
         ),
+        (reads_text(config) and config.measures, f'levels = "{config.levels}": knows no measures; leave them out'),
         (reads_text(config) and len(config.views) > 1, f'levels = "{config.levels}": works on one view'),
         (
             reads_text(config) and text_sizes(config.backbone) == ((), None),
@@ -322,29 +333,47 @@ def token_statistics(tokens: Tensor, statistics: tuple[str, ...], prefix_tokens:
 
 
 def head_of(config: ModelConfig, feature_dim: int) -> nn.Module:
-    """The head of a configuration: (B, D) -> level probabilities (B, 5), scores (B,)."""
+    """The head of a configuration: (B, D), measures (B, M) if any -> level probabilities (B, 5), scores (B,)."""
     if config.levels == "prompts":
         return PromptHead(feature_dim)
     if config.levels == "zero-shot":
         return ZeroShotHead(feature_dim, config.level_scores)
     if config.levels == "linear":
-        return LinearHead(feature_dim)
-    return LevelHead(feature_dim, config.level_scores)
+        return LinearHead(feature_dim, config.measures)
+    return LevelHead(feature_dim, config.measures, config.level_scores)
 
 
 class StandardisedHead(nn.Module):
-    """A head that looks at features with the mean and spread of the training set taken out."""
+    """A head that looks at features with the mean and spread of the training set taken out, and at measures.
+
+    Shapes: I what its vectors are set against, D features and then for each measure: of "display" D more, which are the
+    features times it; of others the measure itself.
+    """
 
     mean: Tensor
     scale: Tensor
+    measure_mean: Tensor
+    measure_scale: Tensor
 
-    def __init__(self, feature_dim: int) -> None:
+    def __init__(self, feature_dim: int, measures: tuple[Measure, ...] = ()) -> None:
         super().__init__()
+        self.measures = measures
+        self.input_dim = feature_dim + sum(feature_dim if name == "display" else 1 for name in measures)
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("scale", torch.ones(feature_dim))
+        if measures:
+            self.register_buffer("measure_mean", torch.zeros(len(measures)))
+            self.register_buffer("measure_scale", torch.ones(len(measures)))
 
-    def standardise(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.scale
+    def standardise(self, features: Tensor, measures: Tensor | None = None) -> Tensor:
+        """(B, D), (B, M) if there are measures -> (B, I)."""
+        standard = (features - self.mean) / self.scale
+        parts = [standard]
+        if measures is not None:
+            told = (measures - self.measure_mean) / self.measure_scale
+            for name, column in zip(self.measures, told.split(1, dim=1), strict=True):  # type: ignore[no-untyped-call]
+                parts.append(column * standard if name == "display" else column)
+        return torch.cat(parts, dim=1)
 
 
 class LevelHead(StandardisedHead):
@@ -352,29 +381,35 @@ class LevelHead(StandardisedHead):
 
     level_scores: Tensor
 
-    def __init__(self, feature_dim: int, level_scores: tuple[float, ...] = LEVEL_SCORES) -> None:
-        super().__init__(feature_dim)
+    def __init__(
+        self,
+        feature_dim: int,
+        measures: tuple[Measure, ...] = (),
+        level_scores: tuple[float, ...] = LEVEL_SCORES,
+    ) -> None:
+        super().__init__(feature_dim, measures)
         self.register_buffer("level_scores", torch.tensor(level_scores))
-        self.level_vectors = nn.Parameter(torch.zeros(len(LEVELS), feature_dim))
+        self.level_vectors = nn.Parameter(torch.zeros(len(LEVELS), self.input_dim))
         self.level_bias = nn.Parameter(torch.zeros(len(LEVELS)))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) -> probabilities (B, 5) that sum to 1, scores (B,) in 0..100."""
-        probabilities = (self.standardise(features) @ self.level_vectors.T + self.level_bias).softmax(dim=-1)
+    def forward(self, features: Tensor, measures: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, D), (B, M) if any -> probabilities (B, 5) that sum to 1, scores (B,) in 0..100."""
+        seen = self.standardise(features, measures)
+        probabilities = (seen @ self.level_vectors.T + self.level_bias).softmax(dim=-1)
         return probabilities, probabilities @ self.level_scores
 
 
 class LinearHead(StandardisedHead):
     """A linear probe. Its level probabilities are the weights of the two levels nearest to the score."""
 
-    def __init__(self, feature_dim: int) -> None:
-        super().__init__(feature_dim)
-        self.slope = nn.Parameter(torch.zeros(feature_dim))
+    def __init__(self, feature_dim: int, measures: tuple[Measure, ...] = ()) -> None:
+        super().__init__(feature_dim, measures)
+        self.slope = nn.Parameter(torch.zeros(self.input_dim))
         self.offset = nn.Parameter(torch.tensor(50.0))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) -> (B, 5), (B,)."""
-        score = self.standardise(features) @ self.slope + self.offset
+    def forward(self, features: Tensor, measures: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, D), (B, M) if any -> (B, 5), (B,)."""
+        score = self.standardise(features, measures) @ self.slope + self.offset
         return nearest_levels(score), score
 
 
@@ -405,7 +440,7 @@ class PromptHead(TextHead):
         super().__init__(feature_dim)
         self.score_vector = nn.Parameter(torch.linspace(0, 1, len(LEVELS)))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, measures: None = None) -> tuple[Tensor, Tensor]:
         """(B, J) -> level probabilities (B, 5), raw scores (B,): see `Card.score_map`."""
         similarity = self.similarity(features)
         return (similarity / SIMILARITY_TEMPERATURE).softmax(dim=-1), similarity @ self.score_vector
@@ -420,7 +455,7 @@ class ZeroShotHead(TextHead):
         super().__init__(feature_dim)
         self.register_buffer("level_scores", torch.tensor(level_scores))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, measures: None = None) -> tuple[Tensor, Tensor]:
         """(B, J) -> level probabilities (B, 5), scores (B,) in 0..100."""
         probabilities = (self.similarity(features) / SIMILARITY_TEMPERATURE).softmax(dim=-1)
         return probabilities, probabilities @ self.level_scores

@@ -23,7 +23,7 @@ from qclip_ffmpeg.domain import is_odd_size
 from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions, displayed_name
-from qclip_ffmpeg.model import ModelConfig
+from qclip_ffmpeg.model import DISPLAY_LINES, LINES_TOLD, ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, Window, windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
@@ -112,9 +112,9 @@ class Measurement:
                 seed=settings.seed,
                 start_s=self.options.start_s,
             ):
-                views = frame_views_of(window, video.info, settings.display, config, settings.seed, active)
+                shown = shown_of(window, video.info, settings.display, config, settings.seed, active)
                 self.pictures.append((active.area_px, active.changed))
-                yield WindowViews(window, views)
+                yield shown
 
     def add(self, segment: SegmentScore) -> SegmentScore:
         """Take in what was scored next. Returns it as it is reported, with the picture that was scored."""
@@ -223,6 +223,29 @@ def probe(
     finally:
         ahead.close()
     return measurement.track(timing)
+
+
+def shown_of(
+    window: Window,
+    info: VideoInfo,
+    display: Display,
+    config: ModelConfig,
+    seed: int,
+    active: ActivePicture | None = None,
+) -> WindowViews:
+    """A window with all that the model is shown and told of it; the arguments are those of `frame_views_of`."""
+    active = active or ActivePicture()
+    views = frame_views_of(window, info, display, config, seed, active)
+    if not config.measures:
+        return WindowViews(window, views)
+    lowest, highest = LINES_TOLD
+    lines = min(max(display.shown_size_px(info, active.part)[1], lowest), highest)
+    made = {
+        # Nothing moves in bars: without them the mean is larger.
+        "motion": math.log1p(window.motion / float(active.part[0] * active.part[1])),
+        "display": math.log2(lines / DISPLAY_LINES),
+    }
+    return WindowViews(window, views, torch.tensor([made[name] for name in config.measures]))
 
 
 def frame_views_of(

@@ -12,9 +12,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qclip_ffmpeg.checkpoint import LoadedModel
@@ -37,6 +39,21 @@ class WindowViews:
     window: Window
     views: Tensor
     """(T, V, 3, 224, 224), R'G'B' in 0..1."""
+    measures: Tensor | None = None
+    """(M,), what the model's head is told beside them; None where it is told nothing."""
+
+
+class Judged(NamedTuple):
+    """What a model makes of a window."""
+
+    raw: float
+    """Its raw score; see `Card.scores`."""
+    of_frames: NDArray[np.float64]
+    """(T,), raw scores of its frames, each judged by itself."""
+    levels: list[float]
+    """Probabilities of the five levels."""
+    features: Tensor
+    """(D,), mean of the frames' features, float32 on the CPU."""
 
 
 def cpu_count() -> int:
@@ -81,37 +98,36 @@ class Scorer:
 
     def score(self, inputs: Iterable[WindowViews]) -> Generator[SegmentScore, None, None]:
         """Score windows as they come, in their order. Holds at most two windows at a time."""
-        for window, parts in self._each(inputs, self._frame_features):
-            yield self._segment_score(window, torch.cat(parts))
+        for shown, parts in self._each(inputs, self._frame_features):
+            yield self._segment_score(shown.window, self._judged(shown, torch.cat(parts)))
 
     def raw_scores(self, inputs: Iterable[WindowViews]) -> Iterator[float]:
         """What the model makes of each window before `Card.scores`, in order."""
-        for _, parts in self._each(inputs, self._frame_features):
-            with torch.inference_mode():
-                yield float(self._qclip.judge(torch.cat(parts).to(self.device).unsqueeze(0))[1])
+        for judged in self.judged(inputs):
+            yield judged.raw
 
-    def features(self, inputs: Iterable[WindowViews]) -> Iterator[Tensor]:
-        """Mean features of windows as they come, (D,) each, float32 on the CPU: what a head is fitted on."""
-        for features in self.frame_features(inputs):
-            yield features.mean(dim=0)
-
-    def frame_features(self, inputs: Iterable[WindowViews]) -> Iterator[Tensor]:
-        """Features of the frames of windows as they come, (T, D) each, float32 on the CPU."""
-        for _, parts in self._each(inputs, self._frame_features):
-            yield torch.cat(parts)
+    def judged(self, inputs: Iterable[WindowViews]) -> Iterator[Judged]:
+        """What the model makes of each window before its card has a say, in order."""
+        for item, parts in self._each(inputs, self._frame_features):
+            yield self._judged(item, torch.cat(parts))
 
     def frozen(self, inputs: Iterable[WindowViews]) -> Iterator[Frozen]:
         """What the frozen blocks make of windows as they come, float32 on the CPU: what adapters are trained on."""
-        for _, parts in self._each(inputs, self._frozen_part):
-            yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        for item, parts in self._each(inputs, self._frozen_part):
+            kept = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            if item.measures is not None:
+                kept["measures"] = item.measures.expand(len(item.views), -1)
+            yield kept
 
-    def _each(self, inputs: Iterable[WindowViews], work: Callable[[Tensor], T]) -> Iterator[tuple[Window, list[T]]]:
+    def _each(
+        self, inputs: Iterable[WindowViews], work: Callable[[Tensor], T]
+    ) -> Iterator[tuple[WindowViews, list[T]]]:
         """Each window with what `work` makes of its frames: (1, V, 3, S, S) at a time on a CPU, else all at once."""
         with ThreadPoolExecutor(self._threads) as pool, reproducible(self.device):
-            waiting: deque[tuple[Window, list[Future[T]]]] = deque()
+            waiting: deque[tuple[WindowViews, list[Future[T]]]] = deque()
             for item in inputs:
                 units = item.views.tensor_split(len(item.views)) if self.device.type == "cpu" else (item.views,)
-                waiting.append((item.window, [pool.submit(self._guarded, work, views) for views in units]))
+                waiting.append((item, [pool.submit(self._guarded, work, views) for views in units]))
                 if len(waiting) == WINDOWS_IN_WORK:
                     yield gathered(*waiting.popleft())
             while waiting:
@@ -142,25 +158,34 @@ class Scorer:
         return torch.autocast(self.device.type, dtype=getattr(torch, self.precision))
 
     @torch.inference_mode()
-    def _segment_score(self, window: Window, features: Tensor) -> SegmentScore:
-        card, domain = self.model.card, self.model.domain
+    def _judged(self, item: WindowViews, features: Tensor) -> Judged:
+        """Judge a window, and each of its frames by itself, by the features of its frames, (T, D)."""
         seen = features.to(self.device)
-        levels, scored = self._qclip.judge(seen.unsqueeze(0))
-        raw = float(scored)
+        told = None if item.measures is None else item.measures.to(self.device).unsqueeze(0)
+        levels, scored = self._qclip.judge(seen.unsqueeze(0), told)
+        of_frames = self._qclip.judge(seen.unsqueeze(1), None if told is None else told.expand(len(seen), -1))[1]
+        return Judged(float(scored), of_frames.double().cpu().numpy(), levels[0].tolist(), features.mean(dim=0))
+
+    def _segment_score(self, window: Window, judged: Judged) -> SegmentScore:
+        card, domain, raw = self.model.card, self.model.domain, judged.raw
         score = float(card.scores(raw)) if math.isfinite(raw) else math.nan
-        of_frames = card.scores(self._qclip.judge(seen.unsqueeze(1))[1].double().cpu().numpy(), clipped=False)
-        sampling = float(of_frames.std(ddof=1)) / math.sqrt(len(of_frames)) if len(of_frames) > 1 else None
+        sampling = stderr_of_mean(card.scores(judged.of_frames, clipped=False))
         flags = set()
         if card.calibration is not None and not card.calibration.reaches(raw):
             flags.add("beyond_calibration")
-        if domain is not None and domain.is_outside(features.mean(dim=0)):
+        if domain is not None and domain.is_outside(judged.features):
             flags.add("out_of_domain")
         error = card.calibration.error_at(raw) if card.calibration is not None else None
-        return segment_score(window, score, sampling, levels[0].tolist(), error, flags)
+        return segment_score(window, score, sampling, judged.levels, error, flags)
 
 
-def gathered(window: Window, parts: list[Future[T]]) -> tuple[Window, list[T]]:
-    return window, [part.result() for part in parts]
+def gathered(item: WindowViews, parts: list[Future[T]]) -> tuple[WindowViews, list[T]]:
+    return item, [part.result() for part in parts]
+
+
+def stderr_of_mean(values: NDArray[np.float64]) -> float | None:
+    """Standard error of the mean of values, (N,), by their spread; None of a single one."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def segment_score(

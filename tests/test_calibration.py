@@ -167,7 +167,7 @@ def test_a_raw_score_that_the_calibration_never_saw_is_flagged(plain: LoadedMode
 
 
 def test_a_window_unlike_the_domain_is_flagged(plain: LoadedModel, tmp_path: Path) -> None:
-    [features] = Scorer(plain, "cpu").features(windows_of(2))
+    [(*_, features)] = Scorer(plain, "cpu").judged(windows_of(2))
     size = plain.qclip.feature_dim
     distance = float(domain_for(size).distance(features))
     assert distance == pytest.approx(float(features.norm()), rel=1e-4)

@@ -12,19 +12,19 @@ def test_ridge_finds_the_slope_and_shrinks_it() -> None:
     x = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
     slope, offset = ridge(x, 50 + 10 * x[:, 0], strength=0.3)
     assert offset == 50
-    # closed form: sum(x y) / (sum(x^2) + penalty), penalty = 0.3 a sample and thousand features
-    assert slope.tolist() == pytest.approx([20 / (2 + 0.3 * 3 / 1000)])
+    # closed form: sum(x y) / (sum(x^2) + penalty), penalty = 0.3 thousandths of sum(x^2)
+    assert slope.tolist() == pytest.approx([20 / (2 + 0.3 * 2 / 1000)])
 
 
 def test_both_forms_of_ridge_agree() -> None:
     """More samples than features, and fewer."""
     rng = np.random.default_rng(0)
     x, y = torch.from_numpy(rng.normal(size=(30, 12))), torch.from_numpy(rng.normal(size=30))
-    penalty = 0.5 * 30 * 12 / 1000
+    penalty = 0.5 * x.square().sum() / 1000
     expected = torch.linalg.solve(x.T @ x + penalty * torch.eye(12, dtype=x.dtype), x.T @ (y - y.mean()))
     assert torch.allclose(ridge(x, y, 0.5)[0], expected)
     wide, few = x.T.contiguous(), y[:12]
-    penalty = 0.5 * 12 * 30 / 1000
+    penalty = 0.5 * wide.square().sum() / 1000
     expected = torch.linalg.solve(wide.T @ wide + penalty * torch.eye(30, dtype=x.dtype), wide.T @ (few - few.mean()))
     assert torch.allclose(ridge(wide, few, 0.5)[0], expected)
 

@@ -128,7 +128,7 @@ def test_one_frame_has_no_stderr(tiny_scorer: Scorer) -> None:
 
 
 def test_features_are_what_the_head_is_given(tiny_scorer: Scorer) -> None:
-    features = list(tiny_scorer.features(inputs(2, 1)))
+    features = [judged.features for judged in tiny_scorer.judged(inputs(2, 1))]
     qclip = tiny_scorer.model.qclip
     assert all(f.shape == (qclip.feature_dim,) and f.dtype == torch.float32 for f in features)
     for made, segment in zip(features, tiny_scorer.score(inputs(2, 1)), strict=True):

@@ -32,6 +32,7 @@ HASHES_FILE = "hashes.json"
 SHARD_BYTES = 256 * 1024**2
 SHARD_CLIPS = 256  # so that little is lost where a clip is a few numbers
 CLIPS_AHEAD = 2
+FROZEN_NAMES = ("early", "tokens", "pooled", "measures")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
@@ -121,7 +122,7 @@ class Activations:
         for place in places:
             key = self._keys[place]
             with safe_open(self._shards[key], framework="pt") as shard:
-                names = [name for name in ("early", "tokens", "pooled") if f"{key}/{name}" in shard.keys()]
+                names = [name for name in FROZEN_NAMES if f"{key}/{name}" in shard.keys()]
                 yield {name: shard.get_tensor(f"{key}/{name}").float() for name in names}
 
     def _computed(self, places: Sequence[int]) -> Iterator[Frozen]:
@@ -152,7 +153,7 @@ class Activations:
             str(clip.frame_rate) if clip.path.is_dir() else None,
             clip.display_height_px,
             self._sampling,
-            [config.views, config.view_frames],
+            [config.views, config.view_frames, config.measures],
             config.backbone,
             model.card.backbone_sha256,
             qclip.frozen_blocks,

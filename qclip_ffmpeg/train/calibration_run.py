@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from qclip_ffmpeg.checkpoint import Card, LoadedModel
 from qclip_ffmpeg.domain import Domain, DomainCard
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.probe import run_ahead
-from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.scorer import Scorer, stderr_of_mean
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
@@ -174,17 +173,13 @@ def look(scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progre
         UsageError: the model gives a clip no finite score.
     """
     raw, spread, features = [], [], []
-    qclip = scorer.model.qclip
     ahead = run_ahead(views_of(clips, sampling, scorer.model.card.config), CLIPS_AHEAD)
     try:
-        for done, found in enumerate(scorer.frame_features(ahead), start=1):
+        for done, judged in enumerate(scorer.judged(ahead), start=1):
             progress("scoring", done, len(clips))
-            on_device = found.to(scorer.device)
-            with torch.inference_mode():
-                raw.append(float(qclip.judge(on_device.unsqueeze(0))[1]))
-                of_frames = qclip.judge(on_device.unsqueeze(1))[1].double()
-            spread.append(float(of_frames.std() / len(of_frames) ** 0.5) if len(of_frames) > 1 else 0.0)
-            features.append(found.mean(dim=0).numpy())
+            raw.append(judged.raw)
+            spread.append(stderr_of_mean(judged.of_frames) or 0.0)
+            features.append(judged.features.numpy())
     finally:
         ahead.close()
     if bad := [clip.name for clip, score in zip(clips, raw, strict=True) if not np.isfinite(score)]:

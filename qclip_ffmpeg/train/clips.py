@@ -19,7 +19,7 @@ from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.model import ModelConfig
-from qclip_ffmpeg.probe import frame_views_of
+from qclip_ffmpeg.probe import shown_of
 from qclip_ffmpeg.reader import DEFAULT_FRAME_RATE, VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, windows
 from qclip_ffmpeg.scorer import WindowViews
@@ -63,7 +63,7 @@ def clip_views(clip: Clip, sampling: SamplingRecipe, config: ModelConfig) -> Win
                     seed=sampling.seed,
                 )
             )
-            return WindowViews(window, frame_views_of(window, info, display, config, sampling.seed))
+            return shown_of(window, info, display, config, sampling.seed)
     except InputError as error:
         raise InputError(f"{clip.name}, line {clip.line} of the labels: {error}") from None
 

@@ -12,9 +12,20 @@ from qclip_ffmpeg.backbone import BackboneConfig, TowerConfig
 from qclip_ffmpeg.checkpoint import SUFFIX, WEIGHTS_DIR, Card, LoadedModel, check_card, read_backbone, sha256_of_file
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.fusion import Fusion
-from qclip_ffmpeg.model import Joint, Levels, ModelConfig, QClip, Statistics, context_start, level_prompts, reads_text
+from qclip_ffmpeg.model import (
+    Joint,
+    Levels,
+    Measure,
+    ModelConfig,
+    QClip,
+    Statistics,
+    context_start,
+    level_prompts,
+    reads_text,
+)
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.train.clips import SamplingRecipe
+from qclip_ffmpeg.train.heads import Emphasis, feature_weights
 from qclip_ffmpeg.train.labels import LabelSource
 from qclip_ffmpeg.train.losses import RANK_WEIGHT
 from qclip_ffmpeg.train.recipe import LadderRecipe, Positive
@@ -52,6 +63,7 @@ class NetworkRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     fusion: Fusion = "mean"
     levels: Levels = "prompts"
     context_tokens: Annotated[int, Meta(ge=0, le=64)] = 3
+    measures: tuple[Measure, ...] = ()
 
 
 class OptimiserRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +89,8 @@ class OptimiserRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ridge: Annotated[float, Meta(gt=0)] | None = None
     """Start the head ("vectors" or "linear") at a ridge regression of the label, with this penalty per sample and per
     thousand features, in place of zero."""
+    emphasis: list[Emphasis] = []
+    """Features that the regression holds back less."""
     train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Share of the training contents that is used, to see what fewer data do."""
 
@@ -150,6 +164,7 @@ def model_config(recipe: NetworkRecipe) -> ModelConfig:
         fusion=recipe.fusion,
         levels=recipe.levels,
         context_tokens=recipe.context_tokens,
+        measures=recipe.measures,
     )
 
 
@@ -165,6 +180,8 @@ def check_recipe(recipe: TrainRecipe) -> None:
         raise UsageError(f"[sampling] frames = {recipe.sampling.frames}: a model scores at most {LARGEST_FRAMES}")
     if recipe.optimiser.ridge is not None and reads_text(config):
         raise UsageError(f'[optimiser] ridge: levels = "{config.levels}" cannot start at a ridge regression')
+    if recipe.optimiser.emphasis:
+        feature_weights(config, 1, recipe.optimiser.emphasis)
     if recipe.optimiser.epochs and config.levels == "zero-shot" and config.adapters is None and config.fusion == "mean":
         raise UsageError('[optimiser] epochs: levels = "zero-shot" learns nothing; say epochs = 0')
 

@@ -29,7 +29,7 @@ from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, joined
 from qclip_ffmpeg.train.config import OptimiserRecipe
-from qclip_ffmpeg.train.heads import standardise, start_at_ridge
+from qclip_ffmpeg.train.heads import feature_weights, standardise, start_at_ridge
 from qclip_ffmpeg.train.labels import Clip
 from qclip_ffmpeg.train.losses import plcc_loss, rank_loss
 from qclip_ffmpeg.train.plots import curves_png
@@ -161,27 +161,33 @@ class Trainer:
         """Features of the training part say where a standardised head starts."""
         head = self.qclip.head
         if isinstance(head, StandardisedHead) and (not self.keep_head or self.recipe.ridge is not None):
-            features, done = [], 0
+            clips: list[tuple[Tensor, Tensor | None]] = []
             for places in batched(self.train_places, SCORED_AT_ONCE):
-                progress("features at the start", done, len(self.train_places))
-                features.append(self._clip_features(places))
-                done += len(places)
-            together = torch.cat(features)
-            standardise(head, together)
+                progress("features at the start", len(clips), len(self.train_places))
+                clips += self._clip_features(places)
+            features = torch.cat([fused for fused, _ in clips])
+            told = [measures for _, measures in clips if measures is not None]
+            measures = torch.cat(told) if told else None
+            weights = None
+            if self.recipe.emphasis:
+                width = self.qclip.tower.widths[self.qclip.last_block - 1]
+                weights = feature_weights(self.qclip.config, width, self.recipe.emphasis)
+            standardise(head, features, measures, weights)
             if self.recipe.ridge is not None:
                 label = self.label[list(self.train_places)].to(self.device)
                 try:
-                    start_at_ridge(head, together, label, self.recipe.ridge)
+                    start_at_ridge(head, features, label, self.recipe.ridge, measures)
                 except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
                     raise UsageError("[optimiser] ridge: too small for these data; say a larger one") from None
         self._refresh_text()
         self.best = self._trained()
 
     @torch.no_grad()
-    def _clip_features(self, places: Sequence[int]) -> Tensor:
+    def _clip_features(self, places: Sequence[int]) -> list[tuple[Tensor, Tensor | None]]:
+        """Fused features (1, D) and measures (1, M), if any, of each clip."""
         frozen, counts = self._frozen(places)
-        features = self.qclip.features_of(frozen).float().split(counts)  # type: ignore[no-untyped-call]
-        return torch.cat([self.qclip.fusion(f.unsqueeze(0)) for f in features])
+        features = self.qclip.features_of(frozen).float()
+        return [(self.qclip.fusion(f), m) for f, m in self._of_clips(features, frozen, counts)]
 
     def _epoch(self, epoch: int, progress: Progress) -> EpochRow:
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(len(self.train_places))
@@ -251,7 +257,16 @@ class Trainer:
         frozen, counts = self._frozen(places)
         with self._autocast(precision):
             features = self.qclip.features_of(frozen)
-        return torch.cat([self.qclip.judge(f.float().unsqueeze(0))[1] for f in features.split(counts)])  # type: ignore[no-untyped-call]
+        clips = self._of_clips(features.float(), frozen, counts)
+        return torch.cat([self.qclip.judge(f, m)[1] for f, m in clips])
+
+    def _of_clips(self, features: Tensor, frozen: Frozen, counts: list[int]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Features (1, T, D) and measures (1, M), if any, of each clip of a part that was joined."""
+        first = 0
+        for count in counts:
+            measures = frozen["measures"][first : first + 1] if "measures" in frozen else None
+            yield features[first : first + count].unsqueeze(0), measures
+            first += count
 
     def _autocast(self, precision: Precision) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
