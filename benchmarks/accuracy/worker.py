@@ -22,7 +22,7 @@ from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.probe import frame_views_of
+from qclip_ffmpeg.probe import shown_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.train.clips import SamplingRecipe, clip_views
@@ -158,7 +158,7 @@ def with_pictures_ready(item: Item, views: WindowViews) -> Callable[[], object]:
     info, display, config = info_of(item.clip.path), display_of(item), Worker.scorer.model.card.config
 
     def score() -> object:
-        return ours(WindowViews(window, frame_views_of(window, info, display, config, Worker.sampling.seed)))
+        return ours(shown_of(window, info, display, config, Worker.sampling.seed))
 
     return score
 
