@@ -1,0 +1,87 @@
+"""What a media file holds beside its pictures and sounds: streams, tags, chapters. Its headers are read, no frames."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.stream import Discard, Disposition, Stream
+
+from qclip_ffmpeg.errors import InputError
+
+TIMECODE_KEY = "timecode"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """One stream, as far as a copy of it must be like it."""
+
+    kind: str
+    """"video", "audio", "subtitle", "data", "attachment" or "unknown"."""
+    codec: str | None
+    """FFmpeg's name of the decoder; None for data and attachments."""
+    language: str | None
+    """ISO 639; None where the stream does not say."""
+    dispositions: tuple[str, ...]
+    """"default", "forced", "attached_pic", ..."""
+    title: str | None
+    remade: bool
+    """Written anew by every muxer that has it: a track of chapter titles (from the chapters) or of time codes (from the
+    tag of the video)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One chapter."""
+
+    start_s: Fraction
+    end_s: Fraction
+    tags: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return self.tags.get("title", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All a file's headers tell."""
+
+    streams: tuple[StreamEntry, ...]
+    tags: Mapping[str, str]
+    chapters: tuple[Chapter, ...]
+
+
+def contents(path: Path) -> Contents:
+    """Read the headers of a file.
+
+    Raises:
+        InputError: it is no media file.
+    """
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            return Contents(
+                streams=tuple(stream_entry(stream) for stream in container.streams),
+                tags=dict(container.metadata),
+                chapters=tuple(
+                    Chapter(c["start"] * base, c["end"] * base, dict(c["metadata"]))
+                    for c in container.chapters()
+                    if (base := c["time_base"])
+                ),
+            )
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check that it is a media file") from None
+
+
+def stream_entry(stream: Stream) -> StreamEntry:
+    language = stream.metadata.get("language")
+    codec = stream.codec_context.name if stream.codec_context else None
+    return StreamEntry(
+        kind=stream.type,
+        codec=codec,
+        language=None if language == "und" else language,
+        dispositions=tuple(d.name for d in Disposition if d.name and stream.disposition & d),
+        title=stream.metadata.get("title"),
+        remade=stream.type == "data" and (stream.discard == Discard.all or TIMECODE_KEY in stream.metadata),
+    )

@@ -1,0 +1,185 @@
+"""A copy of a video that carries its track: pooled figures as tags, a chapter a segment; Matroska and WebM: WebVTT too.
+
+The copy is made by ffmpeg without decoding (`-c copy`), on the source's own clock, and looked at before it gets its
+name: every stream, disposition, language, chapter, attachment, tag and the rotation of the source must be in it.
+
+A container has one list of chapters, and FFmpeg reads only those that start later than the one before. So chapters of
+the source are kept and ours left out: the segments are then in the WebVTT track, or the copy is refused.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from qclip_ffmpeg import ffmpeg
+from qclip_ffmpeg.contents import Contents, StreamEntry, contents
+from qclip_ffmpeg.emit.ffmetadata import CHAPTER_PREFIX, TAG_PREFIX, chapter_title, global_tags, to_ffmetadata
+from qclip_ffmpeg.emit.webvtt import to_webvtt
+from qclip_ffmpeg.errors import FFmpegError, OutputError, UsageError
+from qclip_ffmpeg.files import not_written, replacing
+from qclip_ffmpeg.reader import open_video
+from qclip_ffmpeg.track import QualityTrack
+
+TRACK_TITLE = "qclip"
+OPTION = "--write-metadata"
+MUXERS_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}  # say who wrote a file, and how
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that can carry a track."""
+
+    muxer: str
+    options: tuple[str, ...] = ()
+    webvtt: bool = False
+    """Whether the segments go into a WebVTT track as well."""
+    pictures: bool = True
+    """Whether cover pictures survive beside our tags."""
+
+
+ISO_TAGS = ("-movflags", "use_metadata_tags")  # else all but a dozen tags are lost; the cover lies among those
+AS_THEY_ARE = ("-default_mode", "passthrough")  # old ffmpegs mark a first stream as default that is not
+CONTAINERS = {
+    ".mkv": Container("matroska", AS_THEY_ARE, webvtt=True),
+    ".webm": Container("webm", AS_THEY_ARE, webvtt=True),
+    ".mp4": Container("mp4", ISO_TAGS, pictures=False),
+    ".m4v": Container("mp4", ISO_TAGS, pictures=False),
+    ".mov": Container("mov", ISO_TAGS, pictures=False),
+    ".nut": Container("nut"),
+}
+
+
+def check_metadata_target(source: Path, out: Path) -> None:
+    """Refuse what is known to lose something, before any time is spent.
+
+    Raises:
+        UsageError: `out` names no container that can carry the track and all of the source, or there is no ffmpeg.
+        InputError: the source is no media file.
+    """
+    ffmpeg.executable()
+    container, held = container_of(out), contents(source)
+    if own_chapters(held) and not container.webvtt:
+        raise UsageError(
+            f"{OPTION} {out}: {source} has chapters of its own, beside which {out.suffix} has no place for a chapter a "
+            "segment; write an .mkv"
+        )
+    if not container.pictures and any("attached_pic" in stream.dispositions for stream in held.streams):
+        raise UsageError(f"{OPTION} {out}: the cover of {source} would be lost, {out.suffix} has it or tags of ours")
+
+
+def container_of(out: Path) -> Container:
+    """The container that a file name asks for."""
+    if out.suffix.lower() not in CONTAINERS:
+        raise UsageError(
+            f"{OPTION} {out}: {out.suffix or 'a name without a suffix'} is no container that keeps tags and chapters; "
+            f"write one of {', '.join(CONTAINERS)}"
+        )
+    return CONTAINERS[out.suffix.lower()]
+
+
+def own_chapters(held: Contents) -> bool:
+    """Whether there are chapters that do not come from an earlier --write-metadata."""
+    return any(not chapter.title.startswith(CHAPTER_PREFIX) for chapter in held.chapters)
+
+
+def write_metadata(source: Path, track: QualityTrack, out: Path) -> None:
+    """Copy `source` to `out` with its track in it. What an earlier call put into the source is replaced.
+
+    Args:
+        source: the file that was measured; it is only read.
+        track: what was measured of it.
+        out: appears under its name when it is complete, or not at all.
+
+    Raises:
+        UsageError: see `check_metadata_target`; or the folder cannot be written to.
+        OutputError: ffmpeg could not write it, or the copy lacks something of the source.
+    """
+    check_metadata_target(source, out)
+    container, held = container_of(out), contents(source)
+    try:
+        with replacing(out.resolve()) as temporary:
+            with command_of(source, track, container, held, temporary) as command:
+                ffmpeg.run_command(command)
+            if lost := missing(held, contents(temporary), track) or turned(temporary, track):
+                raise OutputError(f"{OPTION} {out}: the copy of {source} would lack {lost}; write another container")
+    except FFmpegError as error:
+        raise OutputError(f"{OPTION} {out}: ffmpeg could not write it ({error.reason})") from None
+    except OSError as error:
+        raise not_written(out, error) from None
+
+
+@contextmanager
+def command_of(
+    source: Path, track: QualityTrack, container: Container, held: Contents, out: Path
+) -> Iterator[list[str]]:
+    """The ffmpeg command line that makes the copy; the files it reads are there as long as the context is."""
+    offset_s = track.source.start_s or 0.0
+    with TemporaryDirectory(prefix="qclip-") as folder:
+        metadata, cues = Path(folder, "track.ffmeta"), Path(folder, "track.vtt")
+        metadata.write_bytes(to_ffmetadata(track, offset_s))
+        cues.write_bytes(to_webvtt(track, offset_s))
+        inputs = ["-i", f"file:{source}", "-i", str(metadata), *(["-i", str(cues)] if container.webvtt else [])]
+        maps = ["-map", "0", *left_out(held)]
+        yield [
+            *(ffmpeg.executable(), "-hide_banner", "-nostdin", "-v", "error", "-y"),
+            *("-copyts", *inputs, *maps, *(webvtt_options(held) if container.webvtt else ())),
+            *tag_options(track, held),
+            *("-map_chapters", "0" if own_chapters(held) else "1"),
+            *("-c", "copy", "-copy_unknown", "-avoid_negative_ts", "disabled"),  # frames keep their time stamps
+            *(*container.options, "-f", container.muxer, f"file:{out}"),
+        ]
+
+
+def is_kept(stream: StreamEntry) -> bool:
+    """Whether the copy must have a stream: not what every muxer makes anew, nor our own track of an earlier time."""
+    return not stream.remade and not (stream.codec == "webvtt" and stream.title == TRACK_TITLE)
+
+
+def left_out(held: Contents) -> list[str]:
+    """Options that leave out the streams that are not kept."""
+    places = [index for index, stream in enumerate(held.streams) if not is_kept(stream)]
+    return [part for index in places for part in ("-map", f"-0:{index}")]
+
+
+def webvtt_options(held: Contents) -> list[str]:
+    """Options for the WebVTT track, which comes after all others: never shown unless asked for."""
+    place = f"s:{sum(stream.kind == 'subtitle' and is_kept(stream) for stream in held.streams)}"
+    return ["-map", "2", f"-metadata:s:{place}", f"title={TRACK_TITLE}", f"-disposition:{place}", "metadata"]
+
+
+def tag_options(track: QualityTrack, held: Contents) -> list[str]:
+    """Options for the global tags: ours and, where they are not ours, those of the source."""
+    stale = [key for key in held.tags if key.startswith(TAG_PREFIX) and key not in global_tags(track)]
+    erased = [part for key in stale for part in ("-metadata", f"{key}=")]
+    return ["-map_metadata", "1", "-map_metadata", "0", *erased]  # the first to have a key wins
+
+
+def missing(held: Contents, found: Contents, track: QualityTrack) -> str | None:
+    """What of the source or of the track is not in the copy, in words."""
+    if lost := Counter(filter(is_kept, held.streams)) - Counter(found.streams):
+        return described(next(iter(lost)))
+    there = {key.casefold() for key in found.tags} | MUXERS_TAGS
+    if gone := [key for key in held.tags if key.casefold() not in there and not key.startswith(TAG_PREFIX)]:
+        return f'its tag "{gone[0]}"'
+    if any(found.tags.get(key) != said for key, said in global_tags(track).items()):
+        return "the tags with its scores"
+    ours = [chapter_title(segment) for segment in track.segments]
+    titles = [chapter.title for chapter in held.chapters] if own_chapters(held) else ours
+    return None if [chapter.title for chapter in found.chapters] == titles else "the chapters"
+
+
+def described(stream: StreamEntry) -> str:
+    """ "its eng subrip subtitle stream (forced)"."""
+    named = " ".join(part for part in ("its", stream.language, stream.codec, stream.kind, "stream") if part)
+    return named + (f" ({', '.join(stream.dispositions)})" if stream.dispositions else "")
+
+
+def turned(copy: Path, track: QualityTrack) -> str | None:
+    """What to say where the picture of the copy does not stand as that of the source."""
+    with open_video(str(copy)) as video:
+        upright = (video.info.rotation_deg, video.info.mirrored)
+    stood = track.source.video
+    return None if stood is None or upright == (stood.rotation_deg, stood.mirrored) else "its rotation"
