@@ -75,6 +75,7 @@ def contents(path: Path) -> Contents:
 
 
 def stream_entry(stream: Stream) -> StreamEntry:
+    """What there is to say of one stream."""
     language = stream.metadata.get("language")
     codec = stream.codec_context.name if stream.codec_context else None
     return StreamEntry(

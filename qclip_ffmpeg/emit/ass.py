@@ -5,7 +5,7 @@ mpv clip.mp4 --sub-file=clip.ass, or burnt in: ffmpeg -i clip.mp4 -vf ass=clip.a
 
 from fractions import Fraction
 
-from qclip_ffmpeg.emit.figures import clock_time
+from qclip_ffmpeg.emit.figures import clock_time, segment_figures
 from qclip_ffmpeg.track import QualityTrack, SegmentScore, VideoStream
 
 CANVAS_HEIGHT = 1080
@@ -48,13 +48,14 @@ def shown_aspect(video: VideoStream) -> Fraction:
 
 def dialogues(segment: SegmentScore, score_range: tuple[float, float]) -> list[str]:
     """The lines of one segment: number, bar, and flags where there are any."""
+    figures = segment_figures(segment)
     if segment.score is None:
         colour, number, share = UNSCORED_COLOUR, "no score", 0.0
     else:
         low, high = score_range
         share = min(1.0, max(0.0, (segment.score - low) / (high - low)))
         colour = LEVEL_COLOURS[round(share * (len(LEVEL_COLOURS) - 1))]
-        number = f"{segment.score:.1f}" + ("" if segment.score_stderr is None else f" ± {segment.score_stderr:.1f}")
+        number = " ± ".join(f"{float(figures[key]):.1f}" for key in ("score", "score_stderr") if key in figures)
     said = [("score", f"{{\\1c&H{colour}&}}{number}"), ("bar", bar(colour, round(share * BAR_WIDTH)))]
     if segment.flags:
         said.append(("flags", ", ".join(segment.flags)))

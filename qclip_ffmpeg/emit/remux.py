@@ -25,7 +25,8 @@ from qclip_ffmpeg.track import QualityTrack
 
 TRACK_TITLE = "qclip"
 OPTION = "--write-metadata"
-MUXERS_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}  # say who wrote a file, and how
+BRANDS = ("major_brand", "minor_version", "compatible_brands")  # of the mp4 that was; the copy gets its own
+MUXERS_TAGS = {*BRANDS, "encoder"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def webvtt_options(held: Contents) -> list[str]:
 def tag_options(track: QualityTrack, held: Contents) -> list[str]:
     """Options for the global tags: ours and, where they are not ours, those of the source."""
     stale = [key for key in held.tags if key.startswith(TAG_PREFIX) and key not in global_tags(track)]
-    erased = [part for key in stale for part in ("-metadata", f"{key}=")]
+    erased = [part for key in (*BRANDS, *stale) for part in ("-metadata", f"{key}=")]
     return ["-map_metadata", "1", "-map_metadata", "0", *erased]  # the first to have a key wins
 
 
