@@ -1,7 +1,7 @@
 """What a media file holds beside its pictures and sounds: streams, tags, chapters. Its headers are read, no frames."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +9,6 @@ import av
 from av.stream import Discard, Disposition, Stream
 
 from qclip_ffmpeg.errors import InputError
-
-TIMECODE_KEY = "timecode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +24,15 @@ class StreamEntry:
     dispositions: tuple[str, ...]
     """"default", "forced", "attached_pic", ..."""
     title: str | None
-    remade: bool
-    """Written anew by every muxer that has it: a track of chapter titles (from the chapters) or of time codes (from the
-    tag of the video)."""
+    timecode: str | None
+    """HH:MM:SS:FF of its first frame; of a video, and of a track of nothing but time codes."""
+    chapter_titles: bool
+    """Whether it is a track that players read the titles of the chapters from; muxers make it of the chapters."""
+
+    def covers(self, other: "StreamEntry") -> bool:
+        """Whether a copy that is like this has lost nothing of the other; it may be "default" where that is not."""
+        alike = replace(self, dispositions=other.dispositions) == other
+        return alike and set(self.dispositions) >= set(other.dispositions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,13 @@ def contents(path: Path) -> Contents:
 
 def stream_entry(stream: Stream) -> StreamEntry:
     """What there is to say of one stream."""
-    language = stream.metadata.get("language")
-    codec = stream.codec_context.name if stream.codec_context else None
+    tags = {key.casefold(): value for key, value in stream.metadata.items()}  # Matroska's are in upper case
     return StreamEntry(
         kind=stream.type,
-        codec=codec,
-        language=None if language == "und" else language,
+        codec=stream.codec_context.name if stream.codec_context else None,
+        language=None if tags.get("language") == "und" else tags.get("language"),
         dispositions=tuple(d.name for d in Disposition if d.name and stream.disposition & d),
-        title=stream.metadata.get("title"),
-        remade=stream.type == "data" and (stream.discard == Discard.all or TIMECODE_KEY in stream.metadata),
+        title=tags.get("title"),
+        timecode=tags.get("timecode"),
+        chapter_titles=stream.type == "data" and stream.discard == Discard.all,
     )

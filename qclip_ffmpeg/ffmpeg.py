@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -72,10 +73,12 @@ def run_command(command: list[str], cwd: Path | None = None) -> str:
     """
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=cwd, check=False)
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"it exited with {done.returncode} and said nothing"]
+        code = done.returncode
+        ended = f"exited with {code}" if code > 0 else f"was stopped by {signal.Signals(-code).name}"
+        lines = done.stderr.strip().splitlines() or [ended]
         tail = "\n  ".join(lines[-STDERR_LINES_IN_MESSAGE:])
         raise FFmpegError(
-            f"ffmpeg exited with {done.returncode}\n  {shlex.join(command)}\n  {tail}",
+            f"ffmpeg {ended}\n  {shlex.join(command)}\n  {tail}",
             reason=LOG_PREFIX.sub("", lines[0]),
         )
     return done.stderr

@@ -28,7 +28,7 @@ def ffmpeg(*arguments: str | Path) -> bytes:
 
 
 def printed(text: str) -> list[tuple[tuple[str, ...], dict[str, str]]]:
-    """The output of metadata=print: (frame, pts, pts_time) and the pairs of each block; no line may be anything else."""
+    """The output of metadata=print: (frame, pts, pts_time) and pairs of each block; no line is anything else."""
     blocks: list[tuple[tuple[str, ...], dict[str, str]]] = []
     for line in text.splitlines():
         if frame := FRAME.fullmatch(line):

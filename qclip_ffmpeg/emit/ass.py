@@ -56,11 +56,12 @@ def dialogues(segment: SegmentScore, score_range: tuple[float, float]) -> list[s
         share = min(1.0, max(0.0, (segment.score - low) / (high - low)))
         colour = LEVEL_COLOURS[round(share * (len(LEVEL_COLOURS) - 1))]
         number = " ± ".join(f"{float(figures[key]):.1f}" for key in ("score", "score_stderr") if key in figures)
-    said = [("score", f"{{\\1c&H{colour}&}}{number}"), ("bar", bar(colour, round(share * BAR_WIDTH)))]
+    said = [("score", number), ("bar", bar(colour, round(share * BAR_WIDTH)))]
     if segment.flags:
         said.append(("flags", ", ".join(segment.flags)))
     span = f"{ass_time(segment.start_s)},{ass_time(segment.end_s)}"
-    return [f"Dialogue: 0,{span},{style},,0,0,0,,{text}\n" for style, text in said]
+    # A layer each: within one, libass would move what it thinks to overlap.
+    return [f"Dialogue: {layer},{span},{style},,0,0,0,,{text}\n" for layer, (style, text) in enumerate(said)]
 
 
 def bar(colour: str, length: int) -> str:

@@ -7,7 +7,6 @@ A container has one list of chapters, and FFmpeg reads only those that start lat
 the source are kept and ours left out: the segments are then in the WebVTT track, or the copy is refused.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +36,10 @@ class Container:
     options: tuple[str, ...] = ()
     webvtt: bool = False
     """Whether the segments go into a WebVTT track as well."""
-    pictures: bool = True
+    covers: bool = True
     """Whether cover pictures survive beside our tags."""
+    timecodes: bool = False
+    """Whether a track of time codes can be copied; other muxers make one, or a tag, of the video's time code."""
 
 
 ISO_TAGS = ("-movflags", "use_metadata_tags")  # else all but a dozen tags are lost; the cover lies among those
@@ -46,9 +47,9 @@ AS_THEY_ARE = ("-default_mode", "passthrough")  # old ffmpegs mark a first strea
 CONTAINERS = {
     ".mkv": Container("matroska", AS_THEY_ARE, webvtt=True),
     ".webm": Container("webm", AS_THEY_ARE, webvtt=True),
-    ".mp4": Container("mp4", ISO_TAGS, pictures=False),
-    ".m4v": Container("mp4", ISO_TAGS, pictures=False),
-    ".mov": Container("mov", ISO_TAGS, pictures=False),
+    ".mp4": Container("mp4", ISO_TAGS, covers=False),
+    ".m4v": Container("mp4", ISO_TAGS, covers=False),
+    ".mov": Container("mov", ISO_TAGS, covers=False, timecodes=True),
     ".nut": Container("nut"),
 }
 
@@ -67,7 +68,7 @@ def check_metadata_target(source: Path, out: Path) -> None:
             f"{OPTION} {out}: {source} has chapters of its own, beside which {out.suffix} has no place for a chapter a "
             "segment; write an .mkv"
         )
-    if not container.pictures and any("attached_pic" in stream.dispositions for stream in held.streams):
+    if not container.covers and any("attached_pic" in stream.dispositions for stream in held.streams):
         raise UsageError(f"{OPTION} {out}: the cover of {source} would be lost, {out.suffix} has it or tags of ours")
 
 
@@ -123,10 +124,9 @@ def command_of(
         metadata.write_bytes(to_ffmetadata(track, offset_s))
         cues.write_bytes(to_webvtt(track, offset_s))
         inputs = ["-i", f"file:{source}", "-i", str(metadata), *(["-i", str(cues)] if container.webvtt else [])]
-        maps = ["-map", "0", *left_out(held)]
         yield [
             *(ffmpeg.executable(), "-hide_banner", "-nostdin", "-v", "error", "-y"),
-            *("-copyts", *inputs, *maps, *(webvtt_options(held) if container.webvtt else ())),
+            *("-copyts", *inputs, *map_options(held, container), *(webvtt_options(held) if container.webvtt else ())),
             *tag_options(track, held),
             *("-map_chapters", "0" if own_chapters(held) else "1"),
             *("-c", "copy", "-copy_unknown", "-avoid_negative_ts", "disabled"),  # frames keep their time stamps
@@ -135,14 +135,19 @@ def command_of(
 
 
 def is_kept(stream: StreamEntry) -> bool:
-    """Whether the copy must have a stream: not what every muxer makes anew, nor our own track of an earlier time."""
-    return not stream.remade and not (stream.codec == "webvtt" and stream.title == TRACK_TITLE)
+    """Whether the copy must have a stream: not what muxers make of other things, nor our track of an earlier copy."""
+    made = stream.chapter_titles or (stream.kind == "data" and stream.timecode is not None)
+    return not made and not (stream.codec == "webvtt" and stream.title == TRACK_TITLE)
 
 
-def left_out(held: Contents) -> list[str]:
-    """Options that leave out the streams that are not kept."""
-    places = [index for index, stream in enumerate(held.streams) if not is_kept(stream)]
-    return [part for index in places for part in ("-map", f"-0:{index}")]
+def map_options(held: Contents, container: Container) -> list[str]:
+    """Options that map all streams of the source but those that need not be kept."""
+    places = [
+        place
+        for place, stream in enumerate(held.streams)
+        if not is_kept(stream) and not (container.timecodes and stream.timecode)
+    ]
+    return ["-map", "0", *(part for place in places for part in ("-map", f"-0:{place}"))]
 
 
 def webvtt_options(held: Contents) -> list[str]:
@@ -160,8 +165,8 @@ def tag_options(track: QualityTrack, held: Contents) -> list[str]:
 
 def missing(held: Contents, found: Contents, track: QualityTrack) -> str | None:
     """What of the source or of the track is not in the copy, in words."""
-    if lost := Counter(filter(is_kept, held.streams)) - Counter(found.streams):
-        return described(next(iter(lost)))
+    if lost := lost_stream(held, found):
+        return described(lost)
     there = {key.casefold() for key in found.tags} | MUXERS_TAGS
     if gone := [key for key in held.tags if key.casefold() not in there and not key.startswith(TAG_PREFIX)]:
         return f'its tag "{gone[0]}"'
@@ -170,6 +175,16 @@ def missing(held: Contents, found: Contents, track: QualityTrack) -> str | None:
     ours = [chapter_title(segment) for segment in track.segments]
     titles = [chapter.title for chapter in held.chapters] if own_chapters(held) else ours
     return None if [chapter.title for chapter in found.chapters] == titles else "the chapters"
+
+
+def lost_stream(held: Contents, found: Contents) -> StreamEntry | None:
+    """The first stream of the source that the n-th of its kind in the copy is not like."""
+    for place, stream in enumerate(held.streams):
+        number = sum(before.kind == stream.kind and is_kept(before) for before in held.streams[:place])
+        others = [other for other in found.streams if other.kind == stream.kind and is_kept(other)]
+        if is_kept(stream) and not (number < len(others) and others[number].covers(stream)):
+            return stream
+    return None
 
 
 def described(stream: StreamEntry) -> str:
