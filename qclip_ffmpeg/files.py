@@ -46,17 +46,17 @@ def not_written(path: Path, error: OSError) -> OutputError | UsageError:
     return kind(f"{path}: cannot be written ({error.strerror}); choose another place")
 
 
-def check_writable(folder: Path) -> None:
-    """Find out whether files can be made in a folder, by making one without a name.
+def check_writable(path: Path) -> None:
+    """Find out whether a file can be made, by making one without a name in its folder.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: it cannot.
         OutputError: the disk is full.
     """
     try:
-        tempfile.TemporaryFile(dir=folder).close()
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
     except OSError as error:
-        raise not_written(folder, error) from None
+        raise not_written(path, error) from None
 
 
 def replace_file(path: Path, data: bytes) -> None:

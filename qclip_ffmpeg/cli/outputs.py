@@ -28,40 +28,16 @@ class Output:
         return self.path == STDOUT
 
 
-def outputs_of(formats: tuple[str, ...], paths: tuple[Path, ...], json: bool) -> list[Output]:
-    """Pair each -of with the -o at the same place.
-
-    Without -of the names of the files say their formats; one -of without -o, and --json, go to standard output.
-    """
-    from qclip_ffmpeg.emit.registry import FORMATS, format_named, format_of_file
-
-    named = [format_named(name) for name in formats]
-    if len(named) == 1 and not paths:
-        paths = (STDOUT,)
-    if named and len(named) != len(paths):
-        raise UsageError(
-            f"-of is given {len(named)} times and -o {len(paths)} times; give each -o its -of (- is standard output), "
-            "or leave out -of where the names of the files say it"
-        )
-    outputs = [Output(form, path) for form, path in zip(named or map(format_of_file, paths), paths, strict=True)]
-    outputs += [Output(FORMATS["json"], STDOUT)] * json
-    if sum(output.to_stdout for output in outputs) > 1:
-        raise UsageError("standard output can take one format; give the others a file each with -o")
-    return outputs
-
-
-def check_outputs(outputs: list[Output], copy: Path | None, sources: list[str], overwrite: bool) -> None:
-    """Refuse what cannot be written, before any time is spent.
+def check_files(paths: tuple[Path, ...], copy: Path | None, sources: list[str], overwrite: bool) -> None:
+    """Refuse files that cannot be written, before any time is spent.
 
     Args:
-        outputs: of `outputs_of`.
-        copy: the file of --write-metadata.
+        paths: of -o.
+        copy: of --write-metadata.
         sources: the inputs, none of which may be written to.
         overwrite: whether -y was given.
     """
-    for output in outputs:
-        check_tracks(output.format, sources)
-    asked = [("-o", output.path) for output in outputs if not output.to_stdout]
+    asked = [("-o", path) for path in paths if path != STDOUT]
     asked += [("--write-metadata", copy)] if copy is not None else []
     places = [path.resolve() for _, path in asked]
     for option, path in asked:
@@ -70,21 +46,6 @@ def check_outputs(outputs: list[Output], copy: Path | None, sources: list[str], 
             raise UsageError(f"{option} {path}: is to be written twice; give each output a name of its own")
     if copy is not None:
         check_copy(copy, sources)
-
-
-def check_tracks(form: "Format", sources: list[str]) -> None:
-    """Refuse a format that cannot hold the tracks of all the inputs."""
-    from qclip_ffmpeg.emit.registry import FORMATS
-    from qclip_ffmpeg.inputs import displayed_name
-
-    if len(sources) > 1 and form.several is None:
-        others = ", ".join(name for name, other in FORMATS.items() if other.several)
-        raise UsageError(f"-of {form.name}: describes one video; give one input, or choose one of {others}")
-    names = [displayed_name(source) for source in sources]
-    if form.by_name and (twice := [name for name in names if names.count(name) > 1]):
-        raise UsageError(
-            f"-of {form.name}: cannot tell two inputs named {twice[0]} apart; rename one, or write two files"
-        )
 
 
 def check_file(option: str, path: Path, sources: list[str], overwrite: bool) -> None:
@@ -99,7 +60,7 @@ def check_file(option: str, path: Path, sources: list[str], overwrite: bool) -> 
     if path.is_file() and not overwrite:
         raise UsageError(f"{option} {path}: exists; add -y to overwrite it")
     if path.is_file() or not path.exists():  # /dev/stdout and named pipes need no file beside them
-        check_writable(path.resolve().parent)
+        check_writable(path)
 
 
 def check_copy(copy: Path, sources: list[str]) -> None:
@@ -111,6 +72,48 @@ def check_copy(copy: Path, sources: list[str]) -> None:
     if copy.exists() and not copy.is_file():
         raise UsageError(f"--write-metadata {copy}: is no regular file; choose another place")
     check_metadata_target(Path(sources[0]), copy)
+
+
+def outputs_of(formats: tuple[str, ...], paths: tuple[Path, ...], json: bool, sources: list[str]) -> list[Output]:
+    """Pair each -of with the -o at the same place.
+
+    Without -of the names of the files say their formats; one -of without -o, and --json, go to standard output.
+
+    Raises:
+        UsageError: they do not pair, name no format, or one that cannot hold the tracks of all the inputs.
+    """
+    from qclip_ffmpeg.emit.registry import FORMATS, format_named, format_of_file
+
+    named = [format_named(name) for name in formats]
+    if len(named) == 1 and not paths:
+        paths = (STDOUT,)
+    if named and len(named) != len(paths):
+        raise UsageError(
+            f"-of ({len(named)}) and -o ({len(paths)}) do not pair; give each -o its -of (- is standard output), or no -of "
+            "at all where the names of the files say it"
+        )
+    outputs = [Output(form, path) for form, path in zip(named or map(format_of_file, paths), paths, strict=True)]
+    outputs += [Output(FORMATS["json"], STDOUT)] * json
+    if sum(output.to_stdout for output in outputs) > 1:
+        raise UsageError("standard output can take one format; give the others a file each with -o")
+    for output in outputs:
+        check_format(output.format, sources)
+    return outputs
+
+
+def check_format(form: "Format", sources: list[str]) -> None:
+    """Refuse a format that cannot hold the tracks of all the inputs."""
+    from qclip_ffmpeg.emit.registry import FORMATS
+    from qclip_ffmpeg.inputs import displayed_name
+
+    if len(sources) > 1 and form.several is None:
+        others = ", ".join(name for name, other in FORMATS.items() if other.several)
+        raise UsageError(f"-of {form.name}: describes one video; give one input, or choose one of {others}")
+    names = [displayed_name(source) for source in sources]
+    if form.by_name and (twice := [name for name in names if names.count(name) > 1]):
+        raise UsageError(
+            f"-of {form.name}: cannot tell two inputs named {twice[0]} apart; rename one, or write two files"
+        )
 
 
 def write_outputs(outputs: list[Output], tracks: list["QualityTrack"], several: bool) -> int:
@@ -131,7 +134,8 @@ def write_outputs(outputs: list[Output], tracks: list["QualityTrack"], several: 
         try:
             write_atomically(output.path, data)
         except QClipError as error:
-            code = code or said(error)
+            failed = report(error)
+            code = code or failed
     return code
 
 
@@ -146,7 +150,7 @@ def write_sidecar(source: str, track: "QualityTrack") -> int:
     try:
         write_atomically(sidecar_path(Path(source)), to_json(track))
     except QClipError as error:
-        return said(error)
+        return report(error)
     return 0
 
 
@@ -157,11 +161,11 @@ def write_copy(source: str, track: "QualityTrack", copy: Path) -> int:
     try:
         write_metadata(Path(source), track, copy)
     except QClipError as error:
-        return said(error)
+        return report(error)
     return 0
 
 
-def said(error: QClipError) -> int:
+def report(error: QClipError) -> int:
     """Say an error and go on; its exit code."""
     console.fail("qclip-probe", str(error))
     return error.exit_code

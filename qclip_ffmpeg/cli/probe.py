@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from qclip_ffmpeg import __version__
 from qclip_ffmpeg.cli import console
 from qclip_ffmpeg.cli.outputs import (
-    check_outputs,
+    check_files,
     outputs_of,
     read_sidecars,
     say_incomplete,
@@ -212,8 +212,8 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     """
     sources = [*more_inputs, *inputs]
     check_sources(sources, options["sidecar"])
-    outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"])
-    check_outputs(outputs, options["copy"], sources, options["overwrite"])
+    check_files(options["paths"], options["copy"], sources, options["overwrite"])
+    outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"], sources)
     if options["from_sidecar"]:
         check_not_measuring(context)
         tracks, code = read_sidecars(sources)
