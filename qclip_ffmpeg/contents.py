@@ -1,14 +1,18 @@
-"""What a media file holds beside its pictures and sounds: streams, tags, chapters. Its headers are read, no frames."""
+"""What a media file holds beside its pictures and sounds: streams, tags, chapters, covers. No frame is decoded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
 from qclip_ffmpeg.errors import InputError
+
+IMAGES = {"mjpeg": "jpeg"}  # where FFmpeg's name of a picture's codec is not that of its MIME type
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,19 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Cover:
+    """A picture that stands for the file; FFmpeg shows it as a video stream of one packet."""
+
+    place: int
+    """Index of that stream."""
+    name: str
+    """File name it goes by."""
+    mimetype: str
+    data: bytes
+    """The picture file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """All a file's headers tell."""
 
@@ -63,17 +80,41 @@ def contents(path: Path) -> Contents:
     Raises:
         InputError: it is no media file.
     """
+    with opened(path) as container:
+        return Contents(
+            streams=tuple(stream_entry(stream) for stream in container.streams),
+            tags=dict(container.metadata),
+            chapters=tuple(
+                Chapter(c["start"] * base, c["end"] * base, dict(c["metadata"]))
+                for c in container.chapters()
+                if (base := c["time_base"])
+            ),
+        )
+
+
+def covers(path: Path) -> list[Cover]:
+    """The covers of a file.
+
+    Raises:
+        InputError: it is no media file.
+    """
+    found = []
+    with opened(path) as container:
+        for stream in container.streams:
+            if stream.disposition & Disposition.attached_pic:
+                image = IMAGES.get(stream.codec_context.name, stream.codec_context.name)
+                tags = {key.casefold(): value for key, value in stream.metadata.items()}
+                name, mimetype = tags.get("filename", f"cover.{image}"), tags.get("mimetype", f"image/{image}")
+                found.append(Cover(stream.index, name, mimetype, bytes(next(container.demux(stream)))))
+    return found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """An open file; what FFmpeg says against it is an InputError."""
     try:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
-            return Contents(
-                streams=tuple(stream_entry(stream) for stream in container.streams),
-                tags=dict(container.metadata),
-                chapters=tuple(
-                    Chapter(c["start"] * base, c["end"] * base, dict(c["metadata"]))
-                    for c in container.chapters()
-                    if (base := c["time_base"])
-                ),
-            )
+            yield container
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check that it is a media file") from None
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tiny_track import tiny_track
 
-from qclip_ffmpeg.contents import Contents, contents
+from qclip_ffmpeg.contents import Contents, contents, covers
 from qclip_ffmpeg.emit import remux
 from qclip_ffmpeg.emit.ffmetadata import chapter_title, global_tags
 from qclip_ffmpeg.emit.remux import check_metadata_target, write_metadata
@@ -257,13 +257,30 @@ def test_an_mp4_has_no_place_for_two_kinds_of_chapters(mkv_with_chapters: Path, 
         write_metadata(mkv_with_chapters, tiny_track(), tmp_path / "out.mp4")
 
 
-def test_a_cover_is_not_lost(mp4: Path, make: Callable[..., Path], tmp_path: Path) -> None:
-    """mp4 has a cover among the tags that custom tags replace."""
-    cover = make("cover.jpg", "-frames:v", "1")
-    source = tmp_path / "cover.mp4"
-    ffmpeg("-i", mp4, "-i", cover, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic", source)
-    with pytest.raises(UsageError, match=r"the cover of .* would be lost"):
-        check_metadata_target(source, tmp_path / "out.mp4")
+@pytest.fixture
+def covered(mp4: Path, make: Callable[..., Path]) -> Path:
+    """An mp4 with a cover."""
+    picture, path = make("cover.png", "-frames:v", "1"), mp4.with_name("covered.mp4")
+    ffmpeg("-i", mp4, "-i", picture, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic", path)
+    return path
+
+
+def test_a_cover_becomes_an_attachment_and_stays_one(covered: Path, tmp_path: Path) -> None:
+    """ffmpeg alone would make a video of it. The second copy is from Matroska to Matroska."""
+    write_metadata(covered, rotated(tiny_track()), tmp_path / "first.mkv")
+    write_metadata(tmp_path / "first.mkv", rotated(tiny_track()), tmp_path / "second.mkv")
+    for name in ("first.mkv", "second.mkv"):
+        [cover] = covers(tmp_path / name)
+        assert (cover.name, cover.mimetype) == ("cover.png", "image/png")
+        assert cover.data == covered.with_name("cover.png").read_bytes()
+        assert sum(s.kind == "video" for s in contents(tmp_path / name).streams) == 2
+
+
+def test_a_cover_is_not_lost(covered: Path, tmp_path: Path) -> None:
+    """mp4 has covers among the tags that custom tags replace."""
+    for suffix in (".mp4", ".webm", ".nut"):
+        with pytest.raises(UsageError, match=r"cannot hold the cover of .*write an \.mkv"):
+            check_metadata_target(covered, tmp_path / f"out{suffix}")
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def outputs_of(formats: tuple[str, ...], paths: tuple[Path, ...], json: bool, so
         paths = (STDOUT,)
     if named and len(named) != len(paths):
         raise UsageError(
-            f"-of ({len(named)}) and -o ({len(paths)}) do not pair; give each -o its -of (- is standard output), or no -of "
-            "at all where the names of the files say it"
+            f"-of ({len(named)}) and -o ({len(paths)}) do not pair; give each -o its -of (- is standard output), "
+            "or no -of at all where the names of the files say it"
         )
     outputs = [Output(form, path) for form, path in zip(named or map(format_of_file, paths), paths, strict=True)]
     outputs += [Output(FORMATS["json"], STDOUT)] * json

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qclip_ffmpeg import ffmpeg
-from qclip_ffmpeg.contents import Contents, StreamEntry, contents
+from qclip_ffmpeg.contents import Contents, Cover, StreamEntry, contents, covers
 from qclip_ffmpeg.emit.ffmetadata import CHAPTER_PREFIX, TAG_PREFIX, chapter_title, global_tags, to_ffmetadata
 from qclip_ffmpeg.emit.webvtt import to_webvtt
 from qclip_ffmpeg.errors import FFmpegError, OutputError, UsageError
@@ -36,20 +36,20 @@ class Container:
     options: tuple[str, ...] = ()
     webvtt: bool = False
     """Whether the segments go into a WebVTT track as well."""
-    covers: bool = True
-    """Whether cover pictures survive beside our tags."""
+    attachments: bool = False
+    """Whether it can hold files. Covers are such; in mp4 they lie among the tags that ours replace."""
     timecodes: bool = False
     """Whether a track of time codes can be copied; other muxers make one, or a tag, of the video's time code."""
 
 
-ISO_TAGS = ("-movflags", "use_metadata_tags")  # else all but a dozen tags are lost; the cover lies among those
+ISO_TAGS = ("-movflags", "use_metadata_tags")  # else all but a dozen tags are lost
 AS_THEY_ARE = ("-default_mode", "passthrough")  # old ffmpegs mark a first stream as default that is not
 CONTAINERS = {
-    ".mkv": Container("matroska", AS_THEY_ARE, webvtt=True),
+    ".mkv": Container("matroska", AS_THEY_ARE, webvtt=True, attachments=True),
     ".webm": Container("webm", AS_THEY_ARE, webvtt=True),
-    ".mp4": Container("mp4", ISO_TAGS, covers=False),
-    ".m4v": Container("mp4", ISO_TAGS, covers=False),
-    ".mov": Container("mov", ISO_TAGS, covers=False, timecodes=True),
+    ".mp4": Container("mp4", ISO_TAGS),
+    ".m4v": Container("mp4", ISO_TAGS),
+    ".mov": Container("mov", ISO_TAGS, timecodes=True),
     ".nut": Container("nut"),
 }
 
@@ -68,8 +68,10 @@ def check_metadata_target(source: Path, out: Path) -> None:
             f"{OPTION} {out}: {source} has chapters of its own, beside which {out.suffix} has no place for a chapter a "
             "segment; write an .mkv"
         )
-    if not container.covers and any("attached_pic" in stream.dispositions for stream in held.streams):
-        raise UsageError(f"{OPTION} {out}: the cover of {source} would be lost, {out.suffix} has it or tags of ours")
+    if not container.attachments and any(map(is_cover, held.streams)):
+        raise UsageError(
+            f"{OPTION} {out}: {out.suffix} cannot hold the cover of {source} beside our tags; write an .mkv"
+        )
 
 
 def container_of(out: Path) -> Container:
@@ -123,10 +125,12 @@ def command_of(
         metadata, cues = Path(folder, "track.ffmeta"), Path(folder, "track.vtt")
         metadata.write_bytes(to_ffmetadata(track, offset_s))
         cues.write_bytes(to_webvtt(track, offset_s))
+        attached = attach_options(held, covers(source), Path(folder))
         inputs = ["-i", f"file:{source}", "-i", str(metadata), *(["-i", str(cues)] if container.webvtt else [])]
         yield [
             *(ffmpeg.executable(), "-hide_banner", "-nostdin", "-v", "error", "-y"),
             *("-copyts", *inputs, *map_options(held, container), *(webvtt_options(held) if container.webvtt else ())),
+            *attached,
             *tag_options(track, held),
             *("-map_chapters", "0" if own_chapters(held) else "1"),
             *("-c", "copy", "-copy_unknown", "-avoid_negative_ts", "disabled"),  # frames keep their time stamps
@@ -141,13 +145,29 @@ def is_kept(stream: StreamEntry) -> bool:
 
 
 def map_options(held: Contents, container: Container) -> list[str]:
-    """Options that map all streams of the source but those that need not be kept."""
+    """Options that map all streams of the source but those that need not be kept, and covers: they are attached."""
     places = [
         place
         for place, stream in enumerate(held.streams)
-        if not is_kept(stream) and not (container.timecodes and stream.timecode)
+        if (not is_kept(stream) and not (container.timecodes and stream.timecode)) or is_cover(stream)
     ]
     return ["-map", "0", *(part for place in places for part in ("-map", f"-0:{place}"))]
+
+
+def is_cover(stream: StreamEntry) -> bool:
+    return "attached_pic" in stream.dispositions
+
+
+def attach_options(held: Contents, pictures: list[Cover], folder: Path) -> list[str]:
+    """Options that attach covers, which ffmpeg would copy as videos; they are written to `folder` for it."""
+    first = sum(stream.kind == "attachment" for stream in held.streams)
+    options: list[str] = []
+    for number, cover in enumerate(pictures):
+        path = folder / f"cover-{number}"
+        path.write_bytes(cover.data)
+        place = f"-metadata:s:t:{first + number}"
+        options += ["-attach", str(path), place, f"mimetype={cover.mimetype}", place, f"filename={cover.name}"]
+    return options
 
 
 def webvtt_options(held: Contents) -> list[str]:
