@@ -16,6 +16,7 @@ from tiny_track import tiny_track
 
 from qclip_ffmpeg.contents import contents
 from qclip_ffmpeg.emit.registry import FORMATS
+from qclip_ffmpeg.emit.remux import CONTAINERS
 from qclip_ffmpeg.emit.sidecar import from_json, to_json
 from qclip_ffmpeg.errors import OutputError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable
@@ -55,6 +56,15 @@ def test_one_format_goes_to_stdout(name: str, emit: Command) -> None:
     for spelling in (f"-of {name}", f"-output_format {name}", f"--output-format={name}", f"-of {name} -o -"):
         done = emit(f"clip.mp4 {spelling}")
         assert (done.code, done.stdout.encode(), done.stderr) == (0, FORMATS[name].one(TRACK), "")
+
+
+def test_every_format_and_container_is_in_the_help_and_on_its_page(qclip_probe: Command) -> None:
+    shown = " ".join(qclip_probe("--help").stdout.split())
+    page = (Path(__file__).parent.parent / "docs" / "formats.md").read_text()
+    assert f"{', '.join(FORMATS)}. [default" in shown
+    for form in FORMATS.values():
+        assert f"| `{form.name}` | {' '.join(f'`{suffix}`' for suffix in form.suffixes)} |" in page
+    assert all(f"`{suffix}`" in page for suffix in CONTAINERS)
 
 
 def test_json_is_short_for_a_format(emit: Command) -> None:

@@ -42,7 +42,8 @@ class Container:
     """Whether a track of time codes can be copied; other muxers make one, or a tag, of the video's time code."""
 
 
-ISO_TAGS = ("-movflags", "use_metadata_tags")  # else all but a dozen tags are lost
+# All but a dozen tags are lost without the first; with the second a player on the net need not wait for the index.
+ISO_TAGS = ("-movflags", "use_metadata_tags+faststart")
 AS_THEY_ARE = ("-default_mode", "passthrough")  # old ffmpegs mark a first stream as default that is not
 CONTAINERS = {
     ".mkv": Container("matroska", AS_THEY_ARE, webvtt=True, attachments=True),
@@ -134,6 +135,7 @@ def command_of(
             *tag_options(track, held),
             *("-map_chapters", "0" if own_chapters(held) else "1"),
             *("-c", "copy", "-copy_unknown", "-avoid_negative_ts", "disabled"),  # frames keep their time stamps
+            *("-strict", "unofficial"),  # else mp4 and Matroska drop what tells Dolby Vision and spherical video
             *(*container.options, "-f", container.muxer, f"file:{out}"),
         ]
 
