@@ -31,7 +31,7 @@ DOORS = {
         "train.",
         "views",
     },
-    "av": {"contents", "reader", "pictures"},
+    "av": {"contents", "opening", "pictures", "reader", "streams"},
     "click": {"cli."},
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
@@ -44,7 +44,7 @@ DOORS = {
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets")
+LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps")
 DOCSTRING_FROM_LINES = 6
 
 
