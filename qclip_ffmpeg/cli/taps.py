@@ -1,24 +1,25 @@
-"""What --tee, --live and --drop are: refused early where they cannot be, a stream passed on, lines written as they come."""
+"""--tee, --live and --drop: refused early where they make no sense, a stream passed on, lines written as they come."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qclip_ffmpeg.cli.outputs import STDOUT, Output, report
 from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.inputs import STDIN
+from qclip_ffmpeg.taps import Tee, write_all
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.probe import Measurement
     from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 DEFAULT_IDLE_S = Fraction(10)
+STDIN_FD, STDOUT_FD, STDERR_FD = 0, 1, 2
 
 
 def default_outputs(options: dict[str, Any]) -> list[Output]:
@@ -46,13 +47,13 @@ def check_tee(sources: list[str], outputs: list[Output]) -> None:
         raise UsageError("--tee: passes standard input on; give - as the one input")
     if any(output.to_stdout or is_standard_output(output.path) for output in outputs):
         raise UsageError("--tee: standard output is the stream's; write the results to a file with -o")
-    if os.isatty(sys.stdout.fileno()):
+    if os.isatty(STDOUT_FD):
         raise UsageError("--tee: standard output is a terminal; pipe the stream on, or leave --tee out")
 
 
 def is_standard_output(path: Path) -> bool:
     """Whether a path is what standard output goes to."""
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(STDOUT_FD))
 
 
 def check_live(sources: list[str], outputs: list[Output]) -> None:
@@ -81,21 +82,17 @@ def teed(asked: bool) -> Iterator[Callable[[], str | None]]:
     if not asked:
         yield lambda: None
         return
-    from qclip_ffmpeg.taps import Tee
-
-    stdin, stdout, stderr = 0, 1, 2
-    sys.stdout.flush()
-    tee = Tee(os.dup(stdin), os.dup(stdout))
-    os.dup2(tee.feed, stdin)
+    tee = Tee(os.dup(STDIN_FD), os.dup(STDOUT_FD))
+    os.dup2(tee.feed, STDIN_FD)
     os.close(tee.feed)
-    os.dup2(stderr, stdout)  # nothing that prints can get into the stream
+    os.dup2(STDERR_FD, STDOUT_FD)  # nothing that prints can get into the stream
     try:
         yield lambda: tee.failure
     except QClipError as error:
         raise click.exceptions.Exit(report(error)) from None
     finally:
         with Path(os.devnull).open("rb") as nothing:
-            os.dup2(nothing.fileno(), stdin)
+            os.dup2(nothing.fileno(), STDIN_FD)
         tee.wait()
 
 
@@ -108,15 +105,17 @@ class LiveLines:
 
     def __init__(self, outputs: list[Output]) -> None:
         self._outputs = outputs
-        self._streams: list[BinaryIO] = []
+        self._descriptors: list[int] = []
         self._files = ExitStack()
         self._began = False
 
     def __enter__(self) -> "LiveLines":
         for output in self._outputs:
-            with said_of(output):
-                stream = sys.stdout.buffer if output.to_stdout else self._files.enter_context(output.path.open("wb"))
-            self._streams.append(stream)
+            descriptor = STDOUT_FD
+            if not output.to_stdout:
+                with said_of(output):
+                    descriptor = self._files.enter_context(output.path.open("wb", buffering=0)).fileno()
+            self._descriptors.append(descriptor)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,10 +145,9 @@ class LiveLines:
             self._began = True
 
     def _write(self, line: bytes) -> None:
-        for output, stream in zip(self._outputs, self._streams, strict=True):
+        for output, descriptor in zip(self._outputs, self._descriptors, strict=True):
             with said_of(output):
-                stream.write(line)
-                stream.flush()
+                write_all(descriptor, line)
 
 
 @contextmanager
