@@ -190,6 +190,8 @@ class VideoReader:
                     return
                 except av.FFmpegError as error:
                     self._packet_lost(error)
+        except IndexError:
+            return  # PyAV 18 stumbles at the end over streams that appeared on the way; ours came before them
         except av.error.ExitError:
             self.damage = f"nothing arrived for {self._opening.patience_s:g} s"
         except (av.FFmpegError, OSError) as error:

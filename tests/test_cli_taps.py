@@ -491,7 +491,7 @@ REFUSED = {
     "tee with JSON on stdout": ("- --tee --json", "--tee: standard output is the stream's; write"),
     "tee with a format on stdout": ("- --tee -of csv", "--tee: standard output is the stream's"),
     "tee with lines on stdout": ("- --tee --live", "--tee: standard output is the stream's"),
-    "tee with a file that is stdout": ("- --tee -of json -o /dev/fd/1", "--tee: standard output is the stream's"),
+    "tee with a file that is stdout": ("- --tee -of json -o /dev/fd/1 -y", "--tee: standard output is the stream's"),
     "tee of a sidecar": ("- --tee --from-sidecar", "--from-sidecar: nothing is measured, --tee would do nothing"),
     "live of two": ("clip.ts - --live", "--live: measures one input"),
     "live in another format": ("clip.ts --live -o x.csv", "--live: writes lines of NDJSON"),
