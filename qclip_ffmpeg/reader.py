@@ -1,4 +1,4 @@
-"""open_video(): a file, URL or pipe -> Frames. With `pictures` and `contents` the only door to PyAV.
+"""open_video(): a file, URL or pipe -> Frames. With `opening`, `streams`, `pictures`, `contents` the only door to PyAV.
 
 One pass, lazily: every frame is decoded once and leaves a small luma thumbnail; the conversion to R'G'B' happens only
 for frames somebody asks `Frame.rgb()` of. Damage never raises once the first frame is out: what can be decoded is
