@@ -21,5 +21,17 @@ class ModelError(QClipError):
     """A checkpoint is damaged, foreign, or does not fit its configuration."""
 
 
+class OutputError(QClipError):
+    """What was measured cannot be written where it was asked for, for a reason that no option could have foreseen."""
+
+
 class FFmpegError(QClipError):
-    """The `ffmpeg` program failed. The message carries the command and the last lines of its stderr."""
+    """The `ffmpeg` program failed. The message carries the command and the last lines of its stderr.
+
+    Attributes:
+        reason: the first line of its stderr; with -v error the first complaint, for a message of one line.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason

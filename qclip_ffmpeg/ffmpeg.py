@@ -1,11 +1,14 @@
 """The only door to the `ffmpeg` executable. Command graphs are built with ffmpeg-python.
 
-Scoring never needs this module: frames are read through PyAV in `reader`. It makes encodes and reference labels.
+Scoring never needs this module: frames are read through PyAV in `reader`. It makes encodes and reference labels, and
+copies of files that carry their scores.
 """
 
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -16,6 +19,7 @@ import ffmpeg
 from qclip_ffmpeg.errors import FFmpegError, UsageError
 
 STDERR_LINES_IN_MESSAGE = 6
+LOG_PREFIX = re.compile(r"^(?:\[[^]]*\] )*")  # [mp4 @ 0x55...]: which part of ffmpeg speaks
 
 
 @cache
@@ -57,11 +61,24 @@ def run(output: Any, *, program: str | None = None, cwd: Path | None = None) -> 
     Raises:
         FFmpegError: ffmpeg exited with an error; the message has the command and its last lines.
     """
-    command = ffmpeg.compile(
-        output.global_args("-hide_banner", "-nostdin"), cmd=program or executable(), overwrite_output=True
-    )
+    options = output.global_args("-hide_banner", "-nostdin")
+    return run_command(ffmpeg.compile(options, cmd=program or executable(), overwrite_output=True), cwd)
+
+
+def run_command(command: list[str], cwd: Path | None = None) -> str:
+    """Run an ffmpeg command line to its end and return what ffmpeg wrote to stderr.
+
+    Raises:
+        FFmpegError: ffmpeg exited with an error; the message has the command and its last lines.
+    """
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=cwd, check=False)
     if done.returncode != 0:
-        tail = "\n  ".join(done.stderr.strip().splitlines()[-STDERR_LINES_IN_MESSAGE:])
-        raise FFmpegError(f"ffmpeg exited with {done.returncode}\n  {shlex.join(command)}\n  {tail}")
+        code = done.returncode
+        ended = f"exited with {code}" if code > 0 else f"was stopped by {signal.Signals(-code).name}"
+        lines = done.stderr.strip().splitlines() or [ended]
+        tail = "\n  ".join(lines[-STDERR_LINES_IN_MESSAGE:])
+        raise FFmpegError(
+            f"ffmpeg {ended}\n  {shlex.join(command)}\n  {tail}",
+            reason=LOG_PREFIX.sub("", lines[0]),
+        )
     return done.stderr

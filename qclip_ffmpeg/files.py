@@ -1,12 +1,15 @@
 """Writing a file without ever leaving half of one."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.errors import OutputError, UsageError
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def make_folder(path: Path, said_by: str = "-o") -> None:
@@ -25,7 +28,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that its name holds either what it held before or all of `data`, even after a crash.
 
     Raises:
-        UsageError: the folder is missing or cannot be written to, or the disk is full.
+        UsageError: the folder is missing or cannot be written to.
+        OutputError: the disk is full.
     """
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: a rename would replace it
@@ -33,7 +37,26 @@ def write_atomically(path: Path, data: bytes) -> None:
         else:
             replace_file(path.resolve(), data)  # a link stays a link: what it points to is replaced
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+        raise not_written(path, error) from None
+
+
+def not_written(path: Path, error: OSError) -> OutputError | UsageError:
+    """The error to raise in place of `error`: a full disk is nobody's wrong usage."""
+    kind = OutputError if error.errno in DISK_FULL else UsageError
+    return kind(f"{path}: cannot be written ({error.strerror}); choose another place")
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether a file can be made, by making one without a name in its folder.
+
+    Raises:
+        UsageError: it cannot.
+        OutputError: the disk is full.
+    """
+    try:
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise not_written(path, error) from None
 
 
 def replace_file(path: Path, data: bytes) -> None:

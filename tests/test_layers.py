@@ -31,7 +31,7 @@ DOORS = {
         "train.",
         "views",
     },
-    "av": {"reader", "pictures"},
+    "av": {"contents", "opening", "pictures", "reader", "streams"},
     "click": {"cli."},
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
@@ -44,7 +44,7 @@ DOORS = {
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets")
+LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps")
 DOCSTRING_FROM_LINES = 6
 
 
@@ -178,7 +178,10 @@ def lines_of(node: ast.stmt) -> int:
     return node.end_lineno - node.lineno + 1
 
 
-@pytest.mark.parametrize("module", ["qclip_ffmpeg.cli.probe", "qclip_ffmpeg.emit.sidecar", "qclip_ffmpeg.inputs"])
+@pytest.mark.parametrize(
+    "module",
+    ["qclip_ffmpeg.cli.probe", "qclip_ffmpeg.emit.registry", "qclip_ffmpeg.emit.sidecar", "qclip_ffmpeg.inputs"],
+)
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     """In a fresh interpreter; the imports above are read, these are run."""
     listing = f"import sys, {module}; print(*sys.modules)"

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from qclip_ffmpeg import files
 from qclip_ffmpeg.emit.sidecar import from_json, json_schema, sidecar_path, to_json
-from qclip_ffmpeg.errors import InputError, UsageError
+from qclip_ffmpeg.errors import InputError, OutputError, UsageError
 from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.probe import ProbeSettings, failed_track, probe
 from qclip_ffmpeg.reader import InputOptions
@@ -236,7 +236,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "x.json"
     path.write_bytes(b"old")
     monkeypatch.setattr(files.os if step == "fsync" else Path, step, fail)
-    with pytest.raises(UsageError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
+    with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
         write_atomically(path, b"new")
     monkeypatch.undo()
     if isinstance(error, OSError):

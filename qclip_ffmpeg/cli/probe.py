@@ -1,22 +1,38 @@
 """qclip-probe: the quality track of videos."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from qclip_ffmpeg import __version__
 from qclip_ffmpeg.cli import console
+from qclip_ffmpeg.cli.outputs import (
+    check_files,
+    outputs_of,
+    read_sidecars,
+    report,
+    say_incomplete,
+    write_copy,
+    write_outputs,
+    write_sidecar,
+)
 from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, SizeParam, TimeParam
-from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.cli.taps import DEFAULT_IDLE_S, LiveLines, check_taps, default_outputs, is_live, teed
+from qclip_ffmpeg.errors import OutputError, QClipError, UsageError
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.probe import ProbeSettings
-    from qclip_ffmpeg.track import QualityTrack
+    from qclip_ffmpeg.probe import Measurement, ProbeSettings
+    from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
+WITHOUT_MEASURING = {
+    *("inputs", "more_inputs", "formats", "paths", "to_stdout", "from_sidecar", "copy", "overwrite", "quiet")
+}
+"""Parameters that --from-sidecar goes with."""
 
 EXAMPLES = """\b
 Examples:
@@ -24,8 +40,13 @@ Examples:
   qclip-probe encoded.mp4 --json               the quality track on standard output
   qclip-probe ladder/*.mp4 --sidecar           <input>.qclip.json beside each input
   qclip-probe talk.mkv --segment keyframes -ss 60 -t 5:00 --json -o talk.json
+  qclip-probe clip.mp4 -o clip.vtt -o clip.ass          formats as the names of the files say
+  qclip-probe clip.mp4 -of lavfi -o - -of csv -o t.txt  formats as -of says, each for the -o at its place
+  qclip-probe clip.mp4 --write-metadata scored.mkv      a copy with the scores as tags and chapters
   ffmpeg -i in.mov -f rawvideo -pix_fmt yuv420p - | qclip-probe - -f rawvideo -s 1920x1080 -r 25 --json
   ffmpeg -i in.mov -c:v rawvideo -f nut - | qclip-probe - --json
+  ffmpeg ... -f mpegts - | qclip-probe - --tee --live -o live.ndjson | ffmpeg -i - ...
+  qclip-probe --live recording.ts              a line a segment, until the file has stopped growing
 
 \b
 Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong usage, 130 interrupted.
@@ -41,10 +62,62 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     multiple=True,
     help="An input, as ffmpeg takes it; measured before the others.",
 )
-@click.option("--json", "to_stdout", is_flag=True, help="Print the track as JSON (several inputs: an array).")
-@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the JSON to FILE.")
+@click.option(
+    "--json", "to_stdout", is_flag=True, help="Print the track as JSON (several inputs: an array); as -of json -o -."
+)
+@click.option(
+    "-of",
+    "-output_format",
+    "--output-format",
+    "formats",
+    metavar="FMT",
+    multiple=True,
+    help="Output format of the -o at the same place, or of standard output where there is no -o: json, ndjson, csv, "
+    "lavfi, ffmetadata, webvtt, ass, filtergraph, prometheus.  [default: as the name of FILE ends]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "paths",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write the track to FILE (- is standard output); several, in several formats.",
+)
+@click.option(
+    "--write-metadata",
+    "copy",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="Copy the input to OUT, without encoding it, with the scores as tags and a chapter a segment; .mkv and .webm "
+    "get them as a WebVTT track, too. OUT: .mkv, .webm, .mp4, .mov or .nut.",
+)
 @click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input, over an older one.")
-@click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE of -o if it exists.")
+@click.option("--from-sidecar", is_flag=True, help="Measure nothing: take the tracks from <input>.qclip.json.")
+@click.option(
+    "--tee",
+    is_flag=True,
+    help="Pass standard input on to standard output, byte for byte, whatever becomes of the scores. The pipe waits "
+    "where they are slower.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Write NDJSON a line at a time, as segments end; FILE is written in place. A file is followed as it grows.",
+)
+@click.option(
+    "--idle",
+    "idle_s",
+    type=TimeParam(positive=True),
+    help=f"With --live: a file that has not grown for so long is finished.  [default: {DEFAULT_IDLE_S}s]",
+)
+@click.option(
+    "--drop",
+    is_flag=True,
+    help="With --tee or --live: do not wait for the scores. What comes while the model is busy is not scored, and "
+    "flagged so.",
+)
+@click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE and OUT if they exist.")
 @click.option(
     "--segment",
     type=SegmentParam(),
@@ -158,22 +231,41 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
 @click.option("--timing", is_flag=True, help="Add the time spent to the JSON (it differs from run to run).")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no table.")
 @click.version_option(__version__, "--version", prog_name="qclip-probe")
-def command(inputs: tuple[str, ...], more_inputs: tuple[str, ...], **options: Any) -> int:
+@click.pass_context
+def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tuple[str, ...], **options: Any) -> int:
     """Score the picture quality of encoded video, with no reference to compare against.
 
     INPUT is a file, a URL that FFmpeg opens, or - for standard input. Scores run from 0 to 100, higher is better, one
     for each segment of time.
     """
     sources = [*more_inputs, *inputs]
-    check_sources(sources, options["output"], options["overwrite"], options["sidecar"])
-    tracks, code = measure(sources, options)
-    write_results(sources, tracks, options)
-    return code
+    check_sources(sources, options["sidecar"])
+    check_files(options["paths"], options["copy"], sources, options["overwrite"])
+    outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"], sources) or default_outputs(
+        options
+    )
+    if options["from_sidecar"]:
+        check_not_measuring(context)
+    check_taps(options, sources, outputs)
+    at_once = [output for output in outputs if options["live"] and is_live(output)]
+    with teed(options["tee"]) as cut_off, LiveLines(at_once) as lines:
+        tracks, code = read_sidecars(sources) if options["from_sidecar"] else measure(sources, options, lines, cut_off)
+        lines.end(tracks[0])
+        at_the_end = [output for output in outputs if output not in at_once]
+        not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1)
+        if not options["quiet"] and not any(output.to_stdout for output in outputs):
+            console.print_tracks(tracks)
+            console.print_notes(tracks)
+        if options["copy"] is not None and code != console.EXIT_INTERRUPTED:
+            not_written = write_copy(sources[0], tracks[0], options["copy"]) or not_written
+    if not code and (why := cut_off()):  # after all that was asked for had been measured
+        code = report(OutputError(why))
+    return code or not_written
 
 
-def check_sources(sources: list[str], output: Path | None, overwrite: bool, sidecar: bool) -> None:
-    """Refuse what cannot end well before any time is spent."""
-    from qclip_ffmpeg.inputs import STDIN, displayed_name, exists, is_url
+def check_sources(sources: list[str], sidecar: bool) -> None:
+    """Refuse inputs that cannot end well before any time is spent."""
+    from qclip_ffmpeg.inputs import STDIN, displayed_name, is_url
 
     if not sources:
         raise UsageError("no input; name a file, a URL, or - for standard input (see qclip-probe --help)")
@@ -182,13 +274,14 @@ def check_sources(sources: list[str], output: Path | None, overwrite: bool, side
     names = [displayed_name(s) for s in sources]  # refuses what is no address
     if sidecar and (lone := [n for s, n in zip(sources, names, strict=True) if s == STDIN or is_url(s)]):
         raise UsageError(f"--sidecar: {lone[0]} is not a file to put a sidecar beside; write to a file with -o")
-    if output is not None:
-        if output.exists() and any(s != STDIN and exists(Path(s)) and output.samefile(s) for s in sources):
-            raise UsageError(f"-o {output}: is one of the inputs; choose another name")
-        if str(output) == STDIN or output.is_dir() or not output.parent.is_dir():
-            raise UsageError(f"-o {output}: is not a file in an existing folder; choose another place")
-        if output.is_file() and not overwrite:
-            raise UsageError(f"-o {output}: exists; add -y to overwrite it")
+
+
+def check_not_measuring(context: click.Context) -> None:
+    """Refuse options of how to measure beside --from-sidecar, where they would silently do nothing."""
+    for parameter in context.command.params:
+        typed = context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
+        if typed and parameter.name not in WITHOUT_MEASURING:
+            raise UsageError(f"--from-sidecar: nothing is measured, {parameter.opts[0]} would do nothing; leave it out")
 
 
 def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
@@ -203,6 +296,8 @@ def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
         display=Display(*options["display"]),
         seed=options["seed"],
         bars=options["bars"],
+        live=options["live"],
+        drop=options["drop"],
     )
 
 
@@ -222,10 +317,13 @@ def input_options(options: dict[str, Any], threads: int) -> "InputOptions":
         start_s=options["start_s"],
         duration_s=options["duration_s"],
         threads=min(threads, MAX_DECODER_THREADS),
+        idle_s=(options["idle_s"] or DEFAULT_IDLE_S) if options["live"] else None,
     )
 
 
-def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityTrack"], int]:
+def measure(
+    sources: list[str], options: dict[str, Any], lines: LiveLines, cut_off: Callable[[], str | None]
+) -> tuple[list["QualityTrack"], int]:
     """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
     from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
     from qclip_ffmpeg.inputs import displayed_name
@@ -238,6 +336,11 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
     scorer = Scorer(model, options["device"], options["precision"], threads)
     tracks: list[QualityTrack] = []
     code = 0
+
+    def on_segment(measurement: "Measurement", segment: "SegmentScore") -> None:
+        lines.add(measurement, segment)
+        progress.update(measurement.name, measurement.frame_count, measurement.done_s, measurement.expected_s)
+
     with console.ProbeProgress(options["quiet"]) as progress:
         for source in sources:
             progress.start(displayed_name(source))
@@ -247,11 +350,12 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
                     scorer=scorer,
                     settings=settings,
                     options=of_input,
-                    on_segment=lambda m, _: progress.update(m.name, m.frame_count, m.done_s, m.expected_s),
+                    on_segment=on_segment,
                     timing=options["timing"],
+                    cut_off=cut_off,
                 )
             except KeyboardInterrupt:
-                if not tracks:
+                if not tracks and not options["live"]:
                     raise
                 tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, of_input))
                 return tracks, console.EXIT_INTERRUPTED
@@ -266,44 +370,11 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
             if options["sidecar"]:
                 not_written = write_sidecar(source, track)
                 code = code or not_written
-            if not track.complete:
-                console.warn("qclip-probe", f"{track.source.name}: incomplete: {track.warnings[0]}")
-                code = code or console.EXIT_COULD_NOT_MEASURE
+            not_whole = say_incomplete(track)
+            code = code or not_whole
             if INTERRUPTED in track.warnings:
                 return tracks, console.EXIT_INTERRUPTED
     return tracks, code
-
-
-def write_sidecar(source: str, track: "QualityTrack") -> int:
-    """Write <input>.qclip.json beside the input, at once: what is measured must outlive a later failure.
-
-    Returns the exit code; a failure is said and the other inputs are still measured.
-    """
-    from qclip_ffmpeg.emit.sidecar import sidecar_path, to_json
-    from qclip_ffmpeg.files import write_atomically
-
-    try:
-        write_atomically(sidecar_path(Path(source)), to_json(track))
-    except QClipError as error:
-        console.fail("qclip-probe", str(error))
-        return error.exit_code
-    return 0
-
-
-def write_results(sources: list[str], tracks: list["QualityTrack"], options: dict[str, Any]) -> None:
-    """The file of -o, standard output, and the table when the JSON does not go to standard output."""
-    from qclip_ffmpeg.emit.sidecar import to_json
-    from qclip_ffmpeg.files import write_atomically
-
-    whole = to_json(tracks[0] if len(sources) == 1 else tracks)
-    if options["output"]:
-        write_atomically(options["output"], whole)
-    if options["to_stdout"]:
-        sys.stdout.buffer.write(whole)
-        sys.stdout.buffer.flush()
-    elif not options["quiet"]:
-        console.print_tracks(tracks)
-        console.print_notes(tracks)
 
 
 def main() -> None:
