@@ -39,7 +39,7 @@ DOORS = {
     "scipy": {"train."},
     "open_clip": {"backbone_open_clip"},
     "timm": {"backbone_open_clip"},
-    "matplotlib": {"train.plots"},
+    "matplotlib": {"drawing"},
     "onnx": {"weights.rebuild_tower"},
     "cv2": set(),
     "subprocess": {"ffmpeg"},
