@@ -79,7 +79,7 @@ def draw_scores(axes: "Axes", tracks: Sequence[QualityTrack], alone: bool) -> No
         for worst in worst_segments(track, 1):
             ring: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.5}
             middle_s = (worst.start_s + worst.end_s) / 2
-            axes.plot(middle_s, worst.score, marker="o", markersize=7, clip_on=False, zorder=3, **ring)
+            axes.plot([middle_s], [worst.score or 0.0], marker="o", markersize=7, clip_on=False, zorder=3, **ring)
     if not any(map(scored, tracks)):
         axes.text(0.5, 0.5, "nothing was scored", transform=axes.transAxes, ha="center", va="center", fontsize=14)
     axes.set(ylim=(low, high), ylabel="score")
