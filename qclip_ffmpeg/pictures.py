@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.frame import Picture, VideoInfo
 
 THUMBNAIL_WIDTH_PX = 240
-JPEG_QUALITY = 5 * 118  # quantiser 5 of 2 to 31, in FFmpeg's lambda units
+JPEG_QUANTISER = "4"  # of 2 to 31
 SWS_OF_MATRIX = {
     "bt709": Colorspace.ITU709,
     "bt601": Colorspace.ITU601,
@@ -91,7 +91,7 @@ def jpeg(picture: NDArray[np.uint8]) -> bytes:
     encoder = CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width_px, height_px, "yuvj444p", Fraction(1)
-    encoder.options = {"flags": "+qscale+bitexact", "global_quality": str(JPEG_QUALITY)}
+    encoder.options = {"flags": "+bitexact", "qmin": JPEG_QUANTISER, "qmax": JPEG_QUANTISER}
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture.transpose(1, 2, 0)), format="rgb24")
     converted = VideoReformatter().reformat(
         frame,
