@@ -40,7 +40,7 @@ class Stills:
     of_segment: Mapping[int, Sequence[Still]] = field(default_factory=dict)
     """By the segment's index; a segment whose frames were not found again is not there."""
     missing: str | None = None
-    """Why some or all are missing, one sentence."""
+    """Why some or all are missing; None where none are."""
 
 
 def stills(source: str, segments: Sequence[SegmentScore], options: InputOptions | None = None) -> Stills:
@@ -51,17 +51,17 @@ def stills(source: str, segments: Sequence[SegmentScore], options: InputOptions 
         segments: of its track.
         options: as it was measured with.
     """
-    if not Path(source).is_file():
-        return Stills(missing="The frames that were scored are not shown: only files can be read a second time.")
+    if segments and not Path(source).is_file():
+        return Stills(missing="the scored frames are not shown, only a file can be read a second time")
     found = {}
     try:
         for segment in segments:
             if seen := stills_of(source, segment, options or InputOptions()):
                 found[segment.index] = seen
     except QClipError as error:
-        return Stills(found, f"Frames are missing here: {error}.")
+        return Stills(found, f"scored frames are missing ({error})")
     lost = len(found) < sum(bool(segment.frames) for segment in segments)
-    return Stills(found, "Frames are missing here: the file does not hold those that were scored." if lost else None)
+    return Stills(found, "scored frames are missing, the file does not hold them at their time" if lost else None)
 
 
 def stills_of(source: str, segment: SegmentScore, options: InputOptions) -> list[Still]:

@@ -33,6 +33,7 @@ DOORS = {
     },
     "av": {"contents", "reader", "pictures"},
     "click": {"cli."},
+    "jinja2": {"emit.html"},
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
     "imageio_ffmpeg": {"ffmpeg"},

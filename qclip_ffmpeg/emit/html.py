@@ -88,6 +88,7 @@ def to_html(tracks: Sequence[QualityTrack], stills: "Sequence[Stills]" = ()) -> 
     return page.render(
         title=tracks[0].source.name if alone else f"Picture quality of {len(tracks)} videos",
         alone=alone,
+        measured=any(track.segments for track in tracks),
         entries=entries,
         zones=zones() if has_levels(tracks) else [],
         score_range=shown_range(tracks),
