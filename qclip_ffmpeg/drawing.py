@@ -1,4 +1,4 @@
-"""The only door to matplotlib: an empty canvas in our style, and its bytes as PNG.
+"""What every drawing shares: an empty canvas of matplotlib's in our style, and its bytes as PNG.
 
 Drawn off screen, without pyplot and so without any state but matplotlib's settings, which are put back. The same input
 and version of matplotlib give the same bytes.

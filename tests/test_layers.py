@@ -40,7 +40,7 @@ DOORS = {
     "scipy": {"train."},
     "open_clip": {"backbone_open_clip"},
     "timm": {"backbone_open_clip"},
-    "matplotlib": {"drawing"},
+    "matplotlib": {"drawing", "emit.plot", "train.plots"},
     "onnx": {"weights.rebuild_tower"},
     "cv2": set(),
     "subprocess": {"ffmpeg"},

@@ -28,19 +28,8 @@ if TYPE_CHECKING:
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
 WITHOUT_MEASURING = {
-    *(
-        "inputs",
-        "more_inputs",
-        "formats",
-        "paths",
-        "to_stdout",
-        "from_sidecar",
-        "copy",
-        "plot",
-        "html",
-        "overwrite",
-        "quiet",
-    )
+    *("inputs", "more_inputs", "formats", "paths", "to_stdout", "from_sidecar"),
+    *("copy", "plot", "html", "overwrite", "quiet"),
 }
 """Parameters that --from-sidecar goes with."""
 

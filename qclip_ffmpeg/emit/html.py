@@ -6,6 +6,7 @@ takes the page's light or dark colours, and shows without the script, which only
 """
 
 import hashlib
+import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ def environment() -> Environment:
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {
         "clock": clock,
-        "decimal": lambda value: NOTHING if value is None else f"{value:.1f}",
+        "decimal": lambda value: NOTHING if value is None or not math.isfinite(value) else f"{value:.1f}",
         "level": level_of,
         "headline": headline,
         "share": lambda value, span: f"{(value - span[0]) / (span[1] - span[0]):.6f}",
