@@ -39,14 +39,16 @@ function zoomBy(factor, atPx = scroller.clientWidth / 2) {
 function drawMarks() {
   const room = Math.max(1, (scroller.clientWidth * zoom) / MARK_PX), length = endS - startS;
   const step = steps.find((candidate) => length / candidate <= room) ?? length / room;
-  canvas.querySelectorAll(".mark").forEach((mark) => mark.remove());
+  const marks = [];
   for (let n = Math.ceil(startS / step - 1e-9); n * step <= endS + 1e-9; n++) {
     const mark = document.createElement("span");
     mark.className = "mark";
     mark.style.setProperty("--t", (n * step - startS) / length);
     mark.textContent = clock(n * step);
-    canvas.prepend(mark);
+    marks.push(mark);
   }
+  canvas.querySelectorAll(".mark").forEach((mark) => mark.remove());
+  canvas.prepend(...marks);
 }
 
 function readOut(share) {
