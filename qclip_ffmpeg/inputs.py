@@ -38,6 +38,8 @@ class InputOptions:
     """-t: frames at or after start_s + duration_s are not handed on."""
     threads: int = 2
     """Threads of the decoder. Does not change what is decoded."""
+    idle_s: Fraction | None = None
+    """A file may still grow: it ends when it has not grown for this long, in seconds. None: it is finished."""
 
 
 def is_url(source: str) -> bool:
@@ -81,3 +83,8 @@ def displayed_name(source: str) -> str:
     except ValueError as error:
         raise UsageError(f"the address is not a URL: {error}; check it") from None
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def spoken(name: str) -> str:
+    """What messages call an input of this displayed name."""
+    return "standard input" if name == STDIN else name

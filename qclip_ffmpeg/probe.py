@@ -5,9 +5,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeVar
 
@@ -26,7 +26,7 @@ from qclip_ffmpeg.inputs import InputOptions, displayed_name
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, Window, windows
-from qclip_ffmpeg.scorer import Scorer, WindowViews
+from qclip_ffmpeg.scorer import WINDOWS_IN_WORK, Scorer, WindowViews, segment_score
 from qclip_ffmpeg.track import (
     SCHEMA_VERSION,
     SCORE_DECIMALS,
@@ -46,6 +46,7 @@ from qclip_ffmpeg.views import Display, View, frame_views, in_8_bits
 T = TypeVar("T")
 
 WINDOWS_AHEAD = 2  # decoded while the scorer is busy; bounds memory
+WINDOWS_IN_HAND = 2  # with --drop: one is being scored, one waits
 INTERRUPTED = "the measurement was interrupted"
 
 
@@ -62,6 +63,10 @@ class ProbeSettings:
     seed: int = 0
     bars: Bars = "cut"
     """"cut": black bars around the picture are left out."""
+    live: bool = False
+    """Each segment is reported when it is scored, and does not wait for the next one. The scores are the same."""
+    drop: bool = False
+    """A window that comes while one is being scored and another one waits is not scored; decoding never waits."""
 
 
 @dataclass(slots=True)
@@ -78,6 +83,10 @@ class Measurement:
     frame_count: int = 0
     pictures: deque[tuple[Area | None, bool]] = field(default_factory=deque)
     """Active picture of each window that is read and not yet scored, and whether its bars are new."""
+    dropped: deque[Window] = field(default_factory=deque)
+    """Windows that will not be scored and are not yet reported, without their frames."""
+    cut_off: Callable[[], str | None] = lambda: None
+    """As `open_video` takes it."""
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -102,7 +111,7 @@ class Measurement:
         settings = self.settings
         config = self.scorer.model.card.config
         active = ActivePicture(settings.bars)
-        with open_video(source, self.options) as video:
+        with open_video(source, self.options, self.cut_off) as video:
             self.video = video
             for window in windows(
                 video,
@@ -112,11 +121,30 @@ class Measurement:
                 seed=settings.seed,
                 start_s=self.options.start_s,
             ):
+                if video.damage is not None:  # so this is the last one
+                    window = replace(window, flags=window.flags | {"truncated"})
+                if settings.drop and len(self.pictures) == WINDOWS_IN_HAND:
+                    self.dropped.append(replace(window, frames=()))
+                    continue
                 views = frame_views_of(window, video.info, settings.display, config, settings.seed, active)
                 self.pictures.append((active.area_px, active.changed))
                 yield WindowViews(window, views)
 
-    def add(self, segment: SegmentScore) -> SegmentScore:
+    def report(self, scored: Iterable[SegmentScore]) -> Iterator[SegmentScore]:
+        """Take in segments as they are scored, and what was dropped between them; hand them on as they are reported."""
+        for segment in scored:
+            yield from self._dropped_next()  # it came after the last look
+            yield self._add(segment)
+            yield from self._dropped_next()
+        yield from self._dropped_next()
+
+    def _dropped_next(self) -> Iterator[SegmentScore]:
+        """The dropped segments that come next in time."""
+        while self.dropped and self.dropped[0].index == len(self.segments):
+            self.segments.append(dropped_segment(self.dropped.popleft()))
+            yield self.segments[-1]
+
+    def _add(self, segment: SegmentScore) -> SegmentScore:
         """Take in what was scored next. Returns it as it is reported, with the picture that was scored."""
         area_px, changed = self.pictures.popleft()
         flags = {*segment.flags, "bars_changed"} if changed else set(segment.flags)
@@ -132,9 +160,6 @@ class Measurement:
         damage = video.damage if video else None
         problems = [*self.problems, *([damage] if damage else [])]
         segments = list(self.segments)
-        if damage and segments:
-            last = segments[-1]
-            segments[-1] = msgspec.structs.replace(last, flags=sorted({*last.flags, "truncated"}))
         return QualityTrack(
             schema="qclip-track",
             schema_version=SCHEMA_VERSION,
@@ -150,6 +175,7 @@ class Measurement:
                 *(video.warnings if video else []),
                 *bars_warnings(segments),
                 *domain_warnings(segments),
+                *dropped_warnings(segments),
                 *model_warnings(self.scorer.model, self.settings),
             ],
             complete=not problems,
@@ -188,6 +214,7 @@ def probe(
     options: InputOptions | None = None,
     on_segment: Callable[[Measurement, SegmentScore], None] | None = None,
     timing: bool = False,
+    cut_off: Callable[[], str | None] = lambda: None,
 ) -> QualityTrack:
     """Measure one video in one pass.
 
@@ -198,6 +225,7 @@ def probe(
         options: what ffmpeg's input options would say of the source.
         on_segment: called after each segment is scored, in order.
         timing: put the time spent into the track; it then differs from run to run.
+        cut_off: as `open_video` takes it.
 
     Returns:
         The track. Where the input broke off, or Ctrl-C came after the first segment, it holds what was measured until
@@ -208,14 +236,15 @@ def probe(
         InputError: not one frame could be measured.
     """
     scorer = scorer or Scorer(load_model())
-    measurement = Measurement(displayed_name(source), scorer, settings or ProbeSettings(), options or InputOptions())
+    settings = settings or ProbeSettings()
+    measurement = Measurement(displayed_name(source), scorer, settings, options or InputOptions(), cut_off=cut_off)
+    in_work = 1 if settings.live or settings.drop else WINDOWS_IN_WORK
     ahead = run_ahead(measurement.inputs(source), WINDOWS_AHEAD)
     try:
-        with closing(scorer.score(ahead)) as scored:
-            for segment in scored:
-                reported = measurement.add(segment)
+        with closing(scorer.score(ahead, in_work)) as scored:
+            for segment in measurement.report(scored):
                 if on_segment is not None:
-                    on_segment(measurement, reported)
+                    on_segment(measurement, segment)
     except KeyboardInterrupt:
         if not measurement.segments:
             raise
@@ -403,6 +432,23 @@ def model_warnings(model: LoadedModel, settings: ProbeSettings) -> list[str]:
     if str(settings.display) != card.display:
         found.append(f"the model was trained at display {card.display}; scores at {settings.display} are less certain")
     return found
+
+
+def dropped_segment(window: Window) -> SegmentScore:
+    """What is reported of a window that was not scored: when it was and how it moved, and no score."""
+    nothing = segment_score(window, math.nan, None, [])
+    return msgspec.structs.replace(nothing, flags=sorted({*nothing.flags, "dropped"} - {"not_finite"}))
+
+
+def dropped_warnings(segments: Sequence[SegmentScore]) -> list[str]:
+    """What a reader must know of windows that were not scored."""
+    dropped = sum("dropped" in segment.flags for segment in segments)
+    if not dropped:
+        return []
+    return [
+        f"{dropped} of {len(segments)} segments were not scored, since scoring was slower than the input (--drop), and "
+        "are flagged dropped: the pooled figures are those of the others"
+    ]
 
 
 def domain_warnings(segments: Sequence[SegmentScore]) -> list[str]:

@@ -1,50 +1,44 @@
-"""open_video(): a file, URL or pipe -> Frames. With `pictures` and `contents` the only door to PyAV.
+"""open_video(): a file, URL or pipe -> Frames. With `opening`, `streams`, `pictures`, `contents` the only door to PyAV.
 
 One pass, lazily: every frame is decoded once and leaves a small luma thumbnail; the conversion to R'G'B' happens only
 for frames somebody asks `Frame.rgb()` of. Damage never raises once the first frame is out: what can be decoded is
 handed on, frames concerned carry flags, and `VideoReader.damage` says what ended the stream early.
 """
 
-import errno
 import math
-import re
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.colour import MATRICES_NOT_CONVERTED, color_matrix, color_range, transfer_of
-from qclip_ffmpeg.errors import InputError, QClipError, UsageError
+from qclip_ffmpeg.colour import MATRICES_NOT_CONVERTED
+from qclip_ffmpeg.errors import InputError
 from qclip_ffmpeg.frame import Frame, VideoInfo
-from qclip_ffmpeg.inputs import STDIN, InputOptions, can_be_opened_again, displayed_name, ffmpeg_url, is_url
-from qclip_ffmpeg.pictures import Converter, is_mirrored
+from qclip_ffmpeg.inputs import InputOptions, spoken
+from qclip_ffmpeg.opening import DEFAULT_FRAME_RATE, Opening, explain_open_error, opening_of
+from qclip_ffmpeg.pictures import Converter
+from qclip_ffmpeg.streams import describe, moving_streams, pick_stream, promised_length_s, stated_duration_s
 
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
-NETWORK_TIMEOUT_S = 30.0
-TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg draws any *.txt, *.nfo or *.bin as a text screen
-# PyAV 18 frees the metadata of these decoders' side data (the name of an ICC profile) twice: it must not be looked at.
-SIDE_DATA_WITH_METADATA = {"png", "apng"}
 SEEK_MARGINS_S = (0, 2, 10, 60)
 GAP_FRAME_INTERVALS = 4
 GAP_MIN_S = Fraction(1, 2)
 CLOCK_RESTART_S = Fraction(1, 2)  # a step back of this much is a new clock, a smaller one is jitter
-FORMATS_STATING_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "hls"}
-DEFAULT_PIXEL_FORMAT = "yuv420p"
-DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
 
 
-def open_video(source: str, options: InputOptions | None = None) -> "VideoReader":
+def open_video(
+    source: str, options: InputOptions | None = None, cut_off: Callable[[], str | None] = lambda: None
+) -> "VideoReader":
     """Open a video for one pass.
 
     Args:
         source: a path, a URL that FFmpeg can open (http, https, HLS playlists, ...), or "-" for standard input.
         options: what ffmpeg's own input options would say.
+        cut_off: asked at the end for what cut the input off from outside, one sentence; None where nothing did.
 
     Returns:
         A context manager and iterator of Frame.
@@ -53,20 +47,11 @@ def open_video(source: str, options: InputOptions | None = None) -> "VideoReader
         UsageError: no such file, a folder, or options that contradict each other or the input.
         InputError: the input holds no video that can be decoded.
     """
-    options = options or InputOptions()
-    check_options(options)
-    name = displayed_name(source)
-    open_container = partial(
-        av.open,
-        ffmpeg_url(source),
-        format=options.format,
-        options=demuxer_options(source, options),
-        timeout=NETWORK_TIMEOUT_S if is_url(source) else None,  # a pipe may wait as long as its sender does
-    )
+    opening = opening_of(source, options or InputOptions())
     try:
-        return VideoReader(open_container, name, options, can_reopen=can_be_opened_again(source))
+        return VideoReader(opening, cut_off)
     except (av.FFmpegError, OSError) as error:
-        raise explain_open_error(error, source, options) from None
+        raise explain_open_error(error, opening) from None
 
 
 class VideoReader:
@@ -82,15 +67,12 @@ class VideoReader:
     damage: str | None
     warnings: list[str]
 
-    def __init__(
-        self, open_container: Callable[[], InputContainer], name: str, options: InputOptions, *, can_reopen: bool
-    ) -> None:
-        self._open_container = open_container
-        self._name = name
-        self._options = options
-        self._can_reopen = can_reopen
+    def __init__(self, opening: Opening, cut_off: Callable[[], str | None]) -> None:
+        self._opening = opening
+        self._cut_off = cut_off
+        self._options = opening.options
         self.warnings = []
-        self._container = open_container()
+        self._container = opening.open()
         try:
             self._start()
             self._prepare()
@@ -102,7 +84,7 @@ class VideoReader:
         """Stand before the first frame of a newly opened input."""
         self.damage = None
         self._lost_packet = False
-        self._stream = pick_stream(self._container, self._name)
+        self._stream = pick_stream(self._container, self._opening.name)
         context = self._stream.codec_context
         context.thread_count = self._options.threads
         context.thread_type = "AUTO"
@@ -112,22 +94,19 @@ class VideoReader:
 
     def _prepare(self) -> None:
         """Decode the first frame, describe the video by it, and go to where the measurement starts."""
-        name = self._name
+        name = self._opening.name
         first = next(self._decoded, None)
         if first is None:
-            mp4_pipe = name == STDIN and "mp4" in self._container.format.name
-            index_last = "an mp4 needs its index first to be piped: -movflags +faststart, or send -f nut"
-            why = self.damage or next(iter(self.warnings), "the stream is empty")
-            raise InputError(
-                f"{spoken(name)}: not one frame could be decoded ({why}); "
-                + (index_last if mp4_pipe else "check that it is complete and that `ffmpeg -i` can play it")
-            )
+            why = self._cut_off() or self.damage or next(iter(self.warnings), "the stream is empty")
+            of_mp4 = self._opening.why_mp4_fails() if "mp4" in self._container.format.name else None
+            next_step = of_mp4 or "check that it is complete and that `ffmpeg -i` can play it"
+            raise InputError(f"{spoken(name)}: not one frame could be decoded ({why}); {next_step}")
         self._origin = self._time_of(first)
         self.info = describe(self._container, self._stream, first, name, self._options, self._origin)
         self._nominal_s = 1 / (self.info.frame_rate or DEFAULT_FRAME_RATE)
         self._note_decisions(first)
         self._first: VideoFrame | None = first
-        if self._options.start_s > 0 and self._origin is not None and self._can_reopen:
+        if self._options.start_s > 0 and self._origin is not None and self._opening.can_be_searched:
             self._seek(self._origin, self._origin + self._options.start_s)
 
     def __enter__(self) -> "VideoReader":
@@ -211,8 +190,10 @@ class VideoReader:
                     return
                 except av.FFmpegError as error:
                     self._packet_lost(error)
+        except IndexError:
+            return  # PyAV 18 stumbles at the end over streams that appeared on the way; ours came before them
         except av.error.ExitError:
-            self.damage = f"nothing arrived for {NETWORK_TIMEOUT_S:.0f} s"
+            self.damage = f"nothing arrived for {self._opening.patience_s:g} s"
         except (av.FFmpegError, OSError) as error:
             self.damage = f"the stream broke off ({error.strerror or error})"
 
@@ -246,7 +227,7 @@ class VideoReader:
             if self._first is not None and self._first.key_frame and reached_s is not None and reached_s <= target_s:
                 return
         self._container.close()
-        self._container = self._open_container()
+        self._container = self._opening.open()
         self._first = None
         self._start()
 
@@ -280,7 +261,10 @@ class VideoReader:
 
     def _check_length(self, end_s: Fraction | None, stop_s: Fraction | None) -> None:
         """Note damage where less video came than the header promised, or than was asked for with -t."""
-        if self.damage or end_s is None or (stop_s is not None and end_s >= stop_s):
+        if end_s is None or (stop_s is not None and end_s >= stop_s):
+            return
+        self.damage = self._cut_off() or self.damage
+        if self.damage:
             return
         declared_s = promised_length_s(self._container, self._stream, self.info.start_s)
         if self._lost_packet:
@@ -293,6 +277,8 @@ class VideoReader:
 
     def _note_decisions(self, first: VideoFrame) -> None:
         info = self.info
+        if self._opening.idle_s is not None:
+            self.warnings.append(f"the file was followed until it had not grown for {self._opening.idle_s:g} s")
         if self._stamp_of(first) is None:
             rate = info.frame_rate or DEFAULT_FRAME_RATE
             self.warnings.append(f"the stream has no time stamps; {rate} frames a second were assumed (say -r RATE)")
@@ -311,159 +297,7 @@ class VideoReader:
             self.warnings.append(f"rotation by {first.rotation} degrees was not applied")
 
 
-def moving_streams(container: InputContainer) -> list[VideoStream]:
-    """The video streams, cover art left out."""
-    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-
-
-def pick_stream(container: InputContainer, name: str) -> VideoStream:
-    """FFmpeg's best video stream, cover art left out."""
-    streams = moving_streams(container)
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
-        raise InputError(f"{spoken(name)}: has no video stream (found {kinds}); give a file with video in it")
-    best = container.streams.best("video")
-    chosen = next((s for s in streams if s is best), streams[0])
-    if chosen.codec_context.codec.name in TEXT_CODECS:
-        raise InputError(f"{spoken(name)}: is text or data, not a video; check it with `ffmpeg -i`")
-    return chosen
-
-
-def stated_duration_s(picture: VideoFrame) -> Fraction | None:
-    """How long the container says the picture is shown, in seconds; None where it does not say."""
-    if not picture.duration or picture.time_base is None:
-        return None
-    return picture.duration * Fraction(picture.time_base)
-
-
-def promised_length_s(container: InputContainer, stream: VideoStream, start_s: Fraction | None) -> Fraction | None:
-    """Length of the video as the file's header states it, in seconds; None where FFmpeg would only estimate it."""
-    if container.format.name not in FORMATS_STATING_LENGTH:
-        return None
-    if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
-    matroska_offset_s = max(start_s or 0, 0) if container.format.name == "matroska,webm" else 0  # it states the end
-    if stated := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):
-        return 3600 * int(stated[1]) + 60 * int(stated[2]) + Fraction(stated[3]) - matroska_offset_s
-    alone = len(container.streams) == 1 or container.format.name == "hls"  # else another stream may be longer
-    if container.duration and alone:
-        return Fraction(container.duration, av.time_base) - matroska_offset_s
-    return None
-
-
-def describe(
-    container: InputContainer,
-    stream: VideoStream,
-    first: VideoFrame,
-    name: str,
-    options: InputOptions,
-    start_s: Fraction | None,
-) -> VideoInfo:
-    """VideoInfo from the stream, its first picture and what the user said."""
-    rate = stream.average_rate or stream.guessed_rate
-    if options.frame_rate and (options.format == "rawvideo" or start_s is None):
-        rate = options.frame_rate
-    time_base = stream.time_base or Fraction(1, 90000)
-    duration_s = stream.duration * time_base if stream.duration else None
-    if duration_s is None and container.duration:
-        duration_s = Fraction(container.duration, av.time_base)
-    stored_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
-    if options.display_aspect_ratio:
-        stored_aspect = options.display_aspect_ratio * first.height / first.width
-    transfer = transfer_of(int(first.color_trc), options.transfer)
-    return VideoInfo(
-        name=name,
-        container=container.format.name,
-        codec=stream.codec_context.codec.canonical_name,
-        decoder=stream.codec_context.codec.name,
-        width_px=first.width,
-        height_px=first.height,
-        pixel_format=first.format.name,
-        frame_rate=Fraction(rate) if rate else None,
-        time_base=Fraction(time_base),
-        start_s=start_s,
-        duration_s=duration_s,
-        sample_aspect_ratio=stored_aspect,
-        rotation_deg=first.rotation % 360 if first.rotation % 90 == 0 else 0,
-        mirrored=stream.codec_context.codec.name not in SIDE_DATA_WITH_METADATA and is_mirrored(first),
-        color_matrix=color_matrix(
-            int(first.colorspace), first.format.is_rgb, first.width, first.height, transfer, options.color_matrix
-        ),
-        color_range=color_range(int(first.color_range), first.format.is_rgb, first.format.name, options.color_range),
-        transfer=transfer,
-    )
-
-
-def check_options(options: InputOptions) -> None:
-    """Raises UsageError for an unknown format, or where -f rawvideo lacks what it needs or its options stand alone."""
-    if options.format is not None:
-        try:
-            av.ContainerFormat(options.format, "r")
-        except ValueError:
-            raise UsageError(
-                f"-f {options.format}: FFmpeg has no such input format; `ffmpeg -demuxers` lists them"
-            ) from None
-    if options.format == "rawvideo":
-        if options.size_px is None:
-            raise UsageError("-f rawvideo: a raw pipe carries no frame size; say it with -s WIDTHxHEIGHT")
-        try:
-            av.VideoFormat(options.pixel_format or DEFAULT_PIXEL_FORMAT)
-        except ValueError:
-            raise UsageError(
-                f"-pix_fmt {options.pixel_format}: FFmpeg has no such format; `ffmpeg -pix_fmts` lists them"
-            ) from None
-    elif options.size_px or options.pixel_format:
-        said = "-s" if options.size_px else "-pix_fmt"
-        raise UsageError(f"{said} describes raw frames: add -f rawvideo, or leave it out and let the stream say it")
-
-
-def demuxer_options(source: str, options: InputOptions) -> dict[str, str]:
-    """What FFmpeg's demuxer has to be told: all of rawvideo; that a name is a name and no pattern of a still's."""
-    if options.format != "rawvideo" or options.size_px is None:
-        return {"pattern_type": "none"} if "%" in source else {}
-    width_px, height_px = options.size_px
-    return {
-        "video_size": f"{width_px}x{height_px}",
-        "pixel_format": options.pixel_format or DEFAULT_PIXEL_FORMAT,
-        "framerate": str(options.frame_rate or DEFAULT_FRAME_RATE),
-    }
-
-
 def library_versions() -> dict[str, str]:
     """Versions of PyAV and of the FFmpeg libraries it carries, for provenance."""
     used = ("libavformat", "libavcodec", "libswscale")
     return {"av": av.__version__, **{name: ".".join(map(str, av.library_versions[name])) for name in used}}
-
-
-def spoken(name: str) -> str:
-    return "standard input" if name == STDIN else name
-
-
-def explain_open_error(error: Exception, source: str, options: InputOptions) -> QClipError:
-    """One line for a person: what, where, what next."""
-    name = spoken(displayed_name(source))
-    if isinstance(error, av.error.EOFError):
-        return InputError(f"{name}: is empty; nothing arrived to measure")
-    if isinstance(error, av.error.ExitError):
-        return InputError(f"{name}: did not answer within {NETWORK_TIMEOUT_S:.0f} s; check the address and the network")
-    if isinstance(error, av.error.InvalidDataError):
-        if source == STDIN:
-            return InputError(
-                f"{name}: nothing arrived, or no video format recognised; say -f rawvideo -s WxH for raw frames, "
-                "or send a format that describes itself (-f nut); an mp4 needs its index first (-movflags +faststart)"
-            )
-        return InputError(
-            f"{name}: is not a video that FFmpeg can read, or is cut off before its index; "
-            "check it with `ffmpeg -i`, or download it again"
-        )
-    if isinstance(error, av.error.ProtocolNotFoundError):
-        return UsageError(
-            f"{name}: this FFmpeg build does not know the protocol; relay it: ffmpeg -i URL -c copy -f nut - |"
-        )
-    if isinstance(error, av.error.PermissionError):
-        return InputError(f"{name}: permission denied; make the file readable")
-    if isinstance(error, OSError) and error.errno == errno.EINVAL and options.format == "rawvideo":
-        return InputError(f"{name}: less than one raw frame arrived; check -s and -pix_fmt against the sender's")
-    return InputError(
-        f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error}); check the address and the network"
-    )

@@ -79,9 +79,16 @@ class Scorer:
         self._threads = threads or cpu_count()
         self._qclip = model.qclip.to(self.device)
 
-    def score(self, inputs: Iterable[WindowViews]) -> Generator[SegmentScore, None, None]:
-        """Score windows as they come, in their order. Holds at most two windows at a time."""
-        for window, parts in self._each(inputs, self._frame_features):
+    def score(
+        self, inputs: Iterable[WindowViews], in_work: int = WINDOWS_IN_WORK
+    ) -> Generator[SegmentScore, None, None]:
+        """Score windows as they come, in their order.
+
+        Args:
+            inputs: the windows.
+            in_work: most windows held at a time. With 1 a window's score does not wait for the next window to come.
+        """
+        for window, parts in self._each(inputs, self._frame_features, in_work):
             yield self._segment_score(window, torch.cat(parts))
 
     def raw_scores(self, inputs: Iterable[WindowViews]) -> Iterator[float]:
@@ -105,14 +112,16 @@ class Scorer:
         for _, parts in self._each(inputs, self._frozen_part):
             yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _each(self, inputs: Iterable[WindowViews], work: Callable[[Tensor], T]) -> Iterator[tuple[Window, list[T]]]:
+    def _each(
+        self, inputs: Iterable[WindowViews], work: Callable[[Tensor], T], in_work: int = WINDOWS_IN_WORK
+    ) -> Iterator[tuple[Window, list[T]]]:
         """Each window with what `work` makes of its frames: (1, V, 3, S, S) at a time on a CPU, else all at once."""
         with ThreadPoolExecutor(self._threads) as pool, reproducible(self.device):
             waiting: deque[tuple[Window, list[Future[T]]]] = deque()
             for item in inputs:
                 units = item.views.tensor_split(len(item.views)) if self.device.type == "cpu" else (item.views,)
                 waiting.append((item.window, [pool.submit(self._guarded, work, views) for views in units]))
-                if len(waiting) == WINDOWS_IN_WORK:
+                if len(waiting) == in_work:
                     yield gathered(*waiting.popleft())
             while waiting:
                 yield gathered(*waiting.popleft())

@@ -71,7 +71,7 @@ def stills_of(source: str, segment: SegmentScore, options: InputOptions) -> list
         return []
     start_s, end_s = (Fraction(frame.time_s) for frame in (chosen[0], chosen[-1]))
     start_s = max(Fraction(0), start_s - SLACK_S)
-    span = replace(options, start_s=start_s, duration_s=end_s + SLACK_S - start_s)
+    span = replace(options, start_s=start_s, duration_s=end_s + SLACK_S - start_s, idle_s=None)
     wanted = {(frame.pts, frame.time_s) for frame in chosen}
     with open_video(source, span) as video:
         return [

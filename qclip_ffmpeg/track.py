@@ -26,6 +26,7 @@ FLAGS = {
     "bars_changed": "other black bars were cut than in the segment before; the picture is shown at another size",
     "beyond_calibration": "no clip of the calibration had such a raw score; its error is a guess",
     "corrupt": "the decoder reported damage in a frame of it",
+    "dropped": "not scored: it came while the scorer was busy, and --drop said not to wait",
     "few_frames": "fewer frames than frames_per_window could be scored",
     "gap": "time jumps inside it or just before it: frames are missing or were stamped wrong",
     "interlaced": "the frames are interlaced and were scored as they are",
@@ -157,7 +158,10 @@ class SegmentScore(Struct, frozen=True):
     start_s: Annotated[float, described("inclusive, seconds after the first video frame")]
     end_s: Annotated[float, described("exclusive")]
     start_pts: Annotated[int | None, described("raw time stamp of its first frame, scored or not")]
-    score: Annotated[Score | None, described('null: the model gave no finite number (flag "not_finite")')]
+    score: Annotated[
+        Score | None,
+        described('null: the model gave no finite number (flag "not_finite"), or was not asked (flag "dropped")'),
+    ]
     score_stderr: Annotated[
         float | None,
         described(

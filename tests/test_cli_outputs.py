@@ -233,6 +233,13 @@ def test_what_is_measured_is_what_is_shown(folder: Path, qclip: Command) -> None
     assert "<img src=x" not in report
 
 
+def test_a_report_of_what_was_followed_live(folder: Path, qclip: Command) -> None:
+    done = qclip("clip.mp4", "--live", "--idle", "0.1", "--html", "t.html", "-q")
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.stdout.splitlines()[-1])["type"] == "summary"
+    assert "<figure><img src=" in (folder / "t.html").read_text()
+
+
 def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
     folder: Path, qclip: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

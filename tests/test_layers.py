@@ -31,7 +31,7 @@ DOORS = {
         "train.",
         "views",
     },
-    "av": {"contents", "reader", "pictures"},
+    "av": {"contents", "opening", "pictures", "reader", "streams"},
     "click": {"cli."},
     "jinja2": {"emit.html"},
     "rich": {"cli."},
@@ -45,7 +45,7 @@ DOORS = {
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets")
+LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps")
 DOCSTRING_FROM_LINES = 6
 
 

@@ -1,5 +1,6 @@
 """qclip-probe: the quality track of videos."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from qclip_ffmpeg.cli.outputs import (
     check_files,
     outputs_of,
     read_sidecars,
+    report,
     say_incomplete,
     write_copy,
     write_outputs,
@@ -19,12 +21,13 @@ from qclip_ffmpeg.cli.outputs import (
 )
 from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, SizeParam, TimeParam
 from qclip_ffmpeg.cli.pictures import picture_outputs
-from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.cli.taps import DEFAULT_IDLE_S, LiveLines, check_taps, default_outputs, is_live, teed
+from qclip_ffmpeg.errors import OutputError, QClipError, UsageError
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.probe import ProbeSettings
-    from qclip_ffmpeg.track import QualityTrack
+    from qclip_ffmpeg.probe import Measurement, ProbeSettings
+    from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
 WITHOUT_MEASURING = {
@@ -45,6 +48,8 @@ Examples:
   qclip-probe clip.mp4 --write-metadata scored.mkv      a copy with the scores as tags and chapters
   ffmpeg -i in.mov -f rawvideo -pix_fmt yuv420p - | qclip-probe - -f rawvideo -s 1920x1080 -r 25 --json
   ffmpeg -i in.mov -c:v rawvideo -f nut - | qclip-probe - --json
+  ffmpeg ... -f mpegts - | qclip-probe - --tee --live -o live.ndjson | ffmpeg -i - ...
+  qclip-probe --live recording.ts              a line a segment, until the file has stopped growing
 
 \b
 Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong usage, 130 interrupted.
@@ -104,6 +109,29 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
 )
 @click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input, over an older one.")
 @click.option("--from-sidecar", is_flag=True, help="Measure nothing: take the tracks from <input>.qclip.json.")
+@click.option(
+    "--tee",
+    is_flag=True,
+    help="Pass standard input on to standard output, byte for byte, whatever becomes of the scores. The pipe waits "
+    "where they are slower.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Write NDJSON a line at a time, as segments end; FILE is written in place. A file is followed as it grows.",
+)
+@click.option(
+    "--idle",
+    "idle_s",
+    type=TimeParam(positive=True),
+    help=f"With --live: a file that has not grown for so long is finished.  [default: {DEFAULT_IDLE_S}s]",
+)
+@click.option(
+    "--drop",
+    is_flag=True,
+    help="With --tee or --live: do not wait for the scores. What comes while the model is busy is not scored, and "
+    "flagged so.",
+)
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE and OUT if they exist.")
 @click.option(
     "--segment",
@@ -230,18 +258,24 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     pictures = {f"--{name}": options[name] for name in ("plot", "html")}
     check_files(options["paths"], options["copy"], pictures, sources, options["overwrite"])
     outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"], sources)
+    outputs = outputs or default_outputs(options)
     outputs += picture_outputs(options["plot"], options["html"], sources, input_options(options, threads=1))
     if options["from_sidecar"]:
         check_not_measuring(context)
-        tracks, code = read_sidecars(sources)
-    else:
-        tracks, code = measure(sources, options)
-    not_written = write_outputs(outputs, tracks, several=len(sources) > 1)
-    if not options["quiet"] and not any(output.to_stdout for output in outputs):
-        console.print_tracks(tracks)
-        console.print_notes(tracks)
-    if options["copy"] is not None and code != console.EXIT_INTERRUPTED:
-        not_written = write_copy(sources[0], tracks[0], options["copy"]) or not_written
+    check_taps(options, sources, outputs)
+    at_once = [output for output in outputs if options["live"] and is_live(output)]
+    with teed(options["tee"]) as cut_off, LiveLines(at_once) as lines:
+        tracks, code = read_sidecars(sources) if options["from_sidecar"] else measure(sources, options, lines, cut_off)
+        lines.end(tracks[0])
+        at_the_end = [output for output in outputs if output not in at_once]
+        not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1)
+        if not options["quiet"] and not any(output.to_stdout for output in outputs):
+            console.print_tracks(tracks)
+            console.print_notes(tracks)
+        if options["copy"] is not None and code != console.EXIT_INTERRUPTED:
+            not_written = write_copy(sources[0], tracks[0], options["copy"]) or not_written
+    if not code and (why := cut_off()):  # after all that was asked for had been measured
+        code = report(OutputError(why))
     return code or not_written
 
 
@@ -278,6 +312,8 @@ def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
         display=Display(*options["display"]),
         seed=options["seed"],
         bars=options["bars"],
+        live=options["live"],
+        drop=options["drop"],
     )
 
 
@@ -297,10 +333,13 @@ def input_options(options: dict[str, Any], threads: int) -> "InputOptions":
         start_s=options["start_s"],
         duration_s=options["duration_s"],
         threads=min(threads, MAX_DECODER_THREADS),
+        idle_s=(options["idle_s"] or DEFAULT_IDLE_S) if options["live"] else None,
     )
 
 
-def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityTrack"], int]:
+def measure(
+    sources: list[str], options: dict[str, Any], lines: LiveLines, cut_off: Callable[[], str | None]
+) -> tuple[list["QualityTrack"], int]:
     """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
     from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
     from qclip_ffmpeg.inputs import displayed_name
@@ -313,6 +352,11 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
     scorer = Scorer(model, options["device"], options["precision"], threads)
     tracks: list[QualityTrack] = []
     code = 0
+
+    def on_segment(measurement: "Measurement", segment: "SegmentScore") -> None:
+        lines.add(measurement, segment)
+        progress.update(measurement.name, measurement.frame_count, measurement.done_s, measurement.expected_s)
+
     with console.ProbeProgress(options["quiet"]) as progress:
         for source in sources:
             progress.start(displayed_name(source))
@@ -322,11 +366,12 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
                     scorer=scorer,
                     settings=settings,
                     options=of_input,
-                    on_segment=lambda m, _: progress.update(m.name, m.frame_count, m.done_s, m.expected_s),
+                    on_segment=on_segment,
                     timing=options["timing"],
+                    cut_off=cut_off,
                 )
             except KeyboardInterrupt:
-                if not tracks:
+                if not tracks and not options["live"]:
                     raise
                 tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, of_input))
                 return tracks, console.EXIT_INTERRUPTED

@@ -1,0 +1,163 @@
+"""--tee, --live and --drop: refused early where they make no sense, a stream passed on, lines written as they come."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qclip_ffmpeg.cli.outputs import STDOUT, Output, report
+from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.inputs import STDIN
+from qclip_ffmpeg.taps import Tee, write_all
+
+if TYPE_CHECKING:
+    from qclip_ffmpeg.probe import Measurement
+    from qclip_ffmpeg.track import QualityTrack, SegmentScore
+
+DEFAULT_IDLE_S = Fraction(10)
+STDIN_FD, STDOUT_FD, STDERR_FD = 0, 1, 2
+
+
+def default_outputs(options: dict[str, Any]) -> list[Output]:
+    """Where results go when nothing says so: lines to standard output with --live, else nowhere but into the table."""
+    from qclip_ffmpeg.emit.registry import FORMATS
+
+    return [Output(FORMATS["ndjson"], STDOUT)] if options["live"] else []
+
+
+def check_taps(options: dict[str, Any], sources: list[str], outputs: list[Output]) -> None:
+    """Refuse what cannot be passed on, written live or dropped, before anything is read."""
+    if options["tee"]:
+        check_tee(sources, outputs)
+    if options["live"]:
+        check_live(sources, outputs)
+    if options["drop"] and not (options["tee"] or options["live"]):
+        raise UsageError("--drop: nothing waits for the scores of a finished file; add --live or --tee")
+    if options["idle_s"] is not None and not (options["live"] and Path(sources[0]).is_file()):
+        raise UsageError("--idle: says when a growing file is finished; add --live, and name a file")
+
+
+def check_tee(sources: list[str], outputs: list[Output]) -> None:
+    """Refuse to pass on what is no stream, or results among the stream."""
+    if sources != [STDIN]:
+        raise UsageError("--tee: passes standard input on; give - as the one input")
+    if any(output.to_stdout or is_standard_output(output.path) for output in outputs):
+        raise UsageError("--tee: standard output is the stream's; write the results to a file with -o")
+    if os.isatty(STDOUT_FD):
+        raise UsageError("--tee: standard output is a terminal; pipe the stream on, or leave --tee out")
+
+
+def is_standard_output(path: Path) -> bool:
+    """Whether a path is what standard output goes to."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(STDOUT_FD))
+
+
+def check_live(sources: list[str], outputs: list[Output]) -> None:
+    """Refuse several inputs, of which the second would wait for the end of the first, and formats that are no lines."""
+    if len(sources) != 1:
+        raise UsageError("--live: measures one input as it comes; run a qclip-probe for each")
+    if not any(is_live(output) for output in outputs):
+        raise UsageError("--live: writes lines of NDJSON, which none of the outputs is; add -o FILE.ndjson")
+
+
+def is_live(output: Output) -> bool:
+    """Whether --live writes it line by line."""
+    return output.format.name == "ndjson"
+
+
+@contextmanager
+def teed(asked: bool) -> Iterator[Callable[[], str | None]]:
+    """Standard input flows on to standard output from here on; what is read as standard input is a copy of it.
+
+    The copy may be left unread: it ends with the block, which is left when the last byte has flowed. What goes wrong
+    in the block is said at once, not then.
+
+    Yields:
+        Says why the stream could not be passed on, where it could not.
+    """
+    if not asked:
+        yield lambda: None
+        return
+    tee = Tee(os.dup(STDIN_FD), os.dup(STDOUT_FD))
+    os.dup2(tee.feed, STDIN_FD)
+    os.close(tee.feed)
+    os.dup2(STDERR_FD, STDOUT_FD)  # nothing that prints can get into the stream
+    try:
+        yield lambda: tee.failure
+    except QClipError as error:
+        raise click.exceptions.Exit(report(error)) from None
+    finally:
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), STDIN_FD)
+        tee.wait()
+
+
+class LiveLines:
+    """NDJSON that is written while a track is measured: a line at a time, at its place, for whoever follows it.
+
+    Args:
+        outputs: those that are written so; files are emptied first.
+    """
+
+    def __init__(self, outputs: list[Output]) -> None:
+        self._outputs = outputs
+        self._descriptors: list[int] = []
+        self._files = ExitStack()
+        self._began = False
+
+    def __enter__(self) -> "LiveLines":
+        for output in self._outputs:
+            descriptor = STDOUT_FD
+            if not output.to_stdout:
+                with said_of(output):
+                    descriptor = self._files.enter_context(output.path.open("wb", buffering=0)).fileno()
+            self._descriptors.append(descriptor)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def add(self, measurement: "Measurement", scored: "SegmentScore") -> None:
+        """Write the line of a segment."""
+        from qclip_ffmpeg.emit import ndjson
+
+        if self._outputs:
+            self._begin(measurement.track)
+            self._write(ndjson.segment(scored))
+
+    def end(self, track: "QualityTrack") -> None:
+        """Write the summary line."""
+        from qclip_ffmpeg.emit import ndjson
+
+        if self._outputs:
+            self._begin(lambda: track)
+            self._write(ndjson.end(track))
+
+    def _begin(self, track: Callable[[], "QualityTrack"]) -> None:
+        from qclip_ffmpeg.emit import ndjson
+
+        if not self._began:
+            self._write(ndjson.header(track()))
+            self._began = True
+
+    def _write(self, line: bytes) -> None:
+        for output, descriptor in zip(self._outputs, self._descriptors, strict=True):
+            with said_of(output):
+                write_all(descriptor, line)
+
+
+@contextmanager
+def said_of(output: Output) -> Iterator[None]:
+    """A file that cannot be written is an error that names it; standard output has its own."""
+    from qclip_ffmpeg.files import not_written
+
+    try:
+        yield
+    except OSError as error:
+        if output.to_stdout:
+            raise
+        raise not_written(output.path, error) from None

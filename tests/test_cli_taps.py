@@ -1,0 +1,516 @@
+"""qclip-probe in the middle of a pipe and on what is still being written: --tee, --live, --drop. On the tiny model."""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jsonschema import Draft202012Validator
+
+from qclip_ffmpeg.emit.sidecar import from_json, json_schema, to_json
+from qclip_ffmpeg.ffmpeg import bundled_executable
+from qclip_ffmpeg.inputs import InputOptions
+from qclip_ffmpeg.probe import ProbeSettings, probe
+from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.taps import READER_GONE
+from qclip_ffmpeg.track import pool
+
+pytest_plugins = ["model_fixtures"]
+
+Command = Callable[..., Any]
+SIZE = (320, 180)
+RAW = ("-f", "rawvideo", "-s", "320x180", "-r", "25", "-pix_fmt", "yuv420p")
+FRAME_BYTES = 320 * 180 * 3 // 2
+
+
+@pytest.fixture
+def raw(media: Callable[..., Path]) -> Path:
+    """24 s of raw frames, 52 MB."""
+    return media("taps.yuv", 24, SIZE, f="rawvideo", pix_fmt="yuv420p")
+
+
+@pytest.fixture
+def ts(media: Callable[..., Path]) -> Path:
+    """4 s of mpegts, a key frame each half second."""
+    return media("taps.ts", 4, SIZE, c="libx264", preset="ultrafast", g=12)
+
+
+@contextmanager
+def standard_output(path: Path) -> Iterator[None]:
+    """File descriptor 1 is a file."""
+    before = os.dup(1)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 1)
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+@pytest.fixture
+def teed(qclip: Command, tmp_path: Path) -> Callable[..., tuple[Any, bytes]]:
+    """teed(*arguments, stdin=path) -> how `qclip-probe - --tee` ended, and what it passed on."""
+
+    def run(*arguments: str | Path, stdin: Path) -> tuple[Any, bytes]:
+        with standard_output(tmp_path / "passed on"):
+            done = qclip("-", "--tee", *arguments, stdin=stdin)
+        return done, (tmp_path / "passed on").read_bytes()
+
+    return run
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def lines_of(data: str | bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+# --tee: whatever happens to the scores, the bytes flow
+
+
+def test_a_large_stream_is_passed_on_unchanged(teed: Command, qclip: Command, raw: Path, tmp_path: Path) -> None:
+    """And the scores are those of the stream without a tee."""
+    out = tmp_path / "out.json"
+    done, passed_on = teed(*RAW, "-o", out, stdin=raw)
+    assert done.code == 0
+    assert len(passed_on) > 50_000_000
+    assert sha256(passed_on) == sha256(raw.read_bytes())
+    assert out.read_text() == qclip("-", *RAW, "--json", stdin=raw).stdout
+
+
+def test_it_flows_on_after_all_that_was_asked_for(teed: Command, raw: Path, tmp_path: Path) -> None:
+    done, passed_on = teed(*RAW, "-t", "1", "-o", tmp_path / "out.json", stdin=raw)
+    assert done.code == 0
+    assert sha256(passed_on) == sha256(raw.read_bytes())
+    assert from_json((tmp_path / "out.json").read_bytes(), "out").complete
+
+
+FAILURES = {
+    "no video": (["-o", "out.json"], 1, "no video format recognised"),
+    "another format": (["-f", "flv", "-o", "out.json"], 1, "standard input"),
+    "no such format": (["-f", "flvv", "-o", "out.json"], 2, "-f flvv"),
+    "no such model": (["--model", "gone.safetensors", "-o", "out.json"], 2, "gone.safetensors"),
+    "wrong size": ([*RAW[:2], "-s", "9000x9000", "-o", "out.json"], 1, "-s"),
+    "nothing there": (["-ss", "100", *RAW, "-o", "out.json"], 1, "earlier -ss"),
+    "disk full": ([*RAW, "-t", "0.4", "-of", "json", "-o", "/dev/full"], 1, "/dev/full"),
+    "disk full, live": ([*RAW, "--live", "-of", "ndjson", "-o", "/dev/full"], 1, "/dev/full"),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_it_flows_on_when_nothing_can_be_scored(
+    what: str, teed: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all failures but those of the command line itself; the exit code tells."""
+    monkeypatch.chdir(tmp_path)
+    arguments, code, said = FAILURES[what]
+    stream = tmp_path / "stream"
+    stream.write_bytes(raw.read_bytes()[:2_000_000] if "-s" in arguments else bytes(range(256)) * 8000)
+    done, passed_on = teed(*arguments, "-q", stdin=stream)
+    assert done.code == code
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sha256(passed_on) == sha256(stream.read_bytes())
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_it_flows_on_when_the_model_fails_in_the_middle(
+    teed: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = Scorer._frame_features
+    calls = []
+
+    def fails(self: Scorer, views: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 4:
+            raise torch.OutOfMemoryError
+        return features(self, views)
+
+    monkeypatch.setattr(Scorer, "_frame_features", fails)
+    done, passed_on = teed(*RAW, "-o", tmp_path / "out.json", stdin=raw)
+    assert done.code == 1
+    assert "out of memory" in done.stderr
+    assert sha256(passed_on) == sha256(raw.read_bytes())
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_broken_stream_is_passed_on_as_it_is(teed: Command, ts: Path, tmp_path: Path) -> None:
+    data = bytearray(ts.read_bytes())
+    for place in range(len(data) // 4, len(data) // 2, 97):
+        data[place] ^= 0xFF
+    broken = tmp_path / "broken.ts"
+    broken.write_bytes(data)
+    done, passed_on = teed("-o", tmp_path / "out.json", stdin=broken)
+    assert passed_on == data
+    track = from_json((tmp_path / "out.json").read_bytes(), "out")
+    assert done.code == (0 if track.complete else 1)
+    assert track.segments
+
+
+# Processes that end early
+
+PROBE = """
+import signal, sys
+from pathlib import Path
+from qclip_ffmpeg import checkpoint
+from qclip_ffmpeg.cli import probe
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it ignored
+checkpoint.WEIGHTS_DIR = Path(sys.argv.pop(1))
+probe.main()
+"""
+ENDLESS = ["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-c:v", "rawvideo"]
+
+
+class Pipeline:
+    """ffmpeg | qclip-probe | cat, where each process holds its own ends only."""
+
+    def __init__(self, folder: Path, weights: Path, *arguments: str) -> None:
+        self.passed_on = folder / "passed on"
+        started: dict[str, Any] = {"bufsize": 0}
+        ffmpeg = [bundled_executable(), *ENDLESS, "-f", "nut", "-"]
+        self.ffmpeg = subprocess.Popen(ffmpeg, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **started)
+        command = [sys.executable, "-c", PROBE, str(weights), "-", *arguments]
+        self.probe = subprocess.Popen(
+            command, stdin=self.ffmpeg.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, **started
+        )
+        with self.passed_on.open("wb") as file:
+            self.cat = subprocess.Popen(["cat"], stdin=self.probe.stdout, stdout=file, **started)
+        for stream in (self.ffmpeg.stdout, self.probe.stdout):
+            assert stream is not None
+            stream.close()
+
+    def all_end(self) -> bytes:
+        """Wait for all of them. Returns what the probe said on stderr."""
+        said = self.probe.communicate(timeout=120)[1]
+        self.ffmpeg.wait(timeout=30)
+        self.cat.wait(timeout=30)
+        return bytes(said)
+
+    def kill(self) -> None:
+        for process in (self.ffmpeg, self.probe, self.cat):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, tiny_folder: Path) -> Iterator[Callable[..., Pipeline]]:
+    """pipeline(*arguments) -> Pipeline, with the arguments of the probe beside -; nothing of it is left."""
+    made: list[Pipeline] = []
+
+    def make(*arguments: str) -> Pipeline:
+        made.append(Pipeline(tmp_path, tiny_folder, *arguments))
+        return made[-1]
+
+    yield make
+    for started in made:
+        started.kill()
+
+
+def wait_for_lines(path: Path, count: int, within_s: float = 120) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline_s, f"{path} has not come to {count} lines"
+        time.sleep(0.05)
+
+
+LIVE = ("--tee", "--live", "--segment", "0.4", "-o", "live.ndjson", "-o", "out.json", "-q")
+
+
+def test_when_the_sender_is_killed_the_track_ends_there(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipes = pipeline(*LIVE)
+    wait_for_lines(tmp_path / "live.ndjson", 3)
+    pipes.ffmpeg.kill()
+    said = pipes.all_end()
+    assert b"Traceback" not in said
+    assert pipes.probe.returncode in (0, 1), "as it may have been killed between two frames or in one"
+    assert from_json((tmp_path / "out.json").read_bytes(), "out").complete == (pipes.probe.returncode == 0)
+    assert pipes.cat.returncode == 0
+
+
+def test_when_the_reader_is_killed_the_probe_stops_reading(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipes = pipeline(*LIVE)
+    wait_for_lines(tmp_path / "live.ndjson", 3)
+    pipes.cat.kill()
+    said = pipes.all_end()
+    assert (pipes.probe.returncode, said) == (1, f"qclip-probe: -: incomplete: {READER_GONE}\n".encode())
+    track = from_json((tmp_path / "out.json").read_bytes(), "out")
+    assert (track.complete, track.warnings[0]) == (False, READER_GONE)
+    assert "truncated" in track.segments[-1].flags
+    assert lines_of((tmp_path / "live.ndjson").read_bytes())[-2]["flags"] == track.segments[-1].flags
+    assert pipes.ffmpeg.returncode != 0
+
+
+def test_when_the_probe_is_killed_nothing_half_is_left(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipes = pipeline(*LIVE)
+    wait_for_lines(tmp_path / "live.ndjson", 3)
+    pipes.probe.kill()
+    pipes.all_end()
+    assert pipes.cat.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"passed on", "live.ndjson"}
+
+
+def test_ctrl_c_ends_the_scores_and_not_the_stream(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipes = pipeline(*LIVE)
+    wait_for_lines(tmp_path / "live.ndjson", 3)
+    pipes.probe.send_signal(signal.SIGINT)
+    deadline_s = time.monotonic() + 60
+    while not (tmp_path / "out.json").exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    before = pipes.passed_on.stat().st_size
+    time.sleep(1)
+    assert pipes.passed_on.stat().st_size > before
+    pipes.ffmpeg.kill()
+    assert b"Traceback" not in pipes.all_end()
+    assert pipes.probe.returncode == 130
+    header, *segments, summary = lines_of((tmp_path / "live.ndjson").read_bytes())
+    assert [line["type"] for line in (header, *segments, summary)] == [
+        "header",
+        *["segment"] * len(segments),
+        "summary",
+    ]
+    assert (summary["complete"], summary["warnings"][0]) == (False, "the measurement was interrupted")
+
+
+# --live
+
+
+def test_live_lines_are_those_of_the_whole(qclip: Command, ts: Path, tmp_path: Path) -> None:
+    """A finished file gives the lines it gives without --live, but for what says that it was followed."""
+    said = ("--segment", "1s")
+    live = qclip(ts, *said, "--live", "--idle", "0.5")
+    whole = qclip(ts, *said, "-of", "ndjson")
+    assert (live.code, live.stderr) == (0, "")
+    header, *segments, summary = lines_of(live.stdout)
+    expected_header, *expected_segments, expected_summary = lines_of(whole.stdout)
+    assert segments == expected_segments
+    assert len(segments) == 4
+    assert header | {"source": 0} == expected_header | {"source": 0}
+    assert summary["pooled"] == expected_summary["pooled"]
+    assert summary["complete"]
+    assert summary["warnings"] == [
+        "the file was followed until it had not grown for 0.5 s",
+        *expected_summary["warnings"],
+    ]
+    out = tmp_path / "x.ndjson"
+    assert qclip(ts, *said, "--live", "--idle", "0.5", "-o", out, "-q") == type(live)(0, "", "")
+    assert out.read_text() == live.stdout
+
+
+def test_a_line_comes_soon_after_its_last_frame(tiny_folder: Path, raw: Path) -> None:
+    """Frames come in real time; the line of a segment within its length and two seconds."""
+    command = [sys.executable, "-c", PROBE, str(tiny_folder), "-", *RAW, "--live", "--segment", "1s", "-q"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as probing:
+        assert probing.stdin is not None
+        assert probing.stdout is not None
+        sent_s: list[float] = []
+
+        def send() -> None:
+            assert probing.stdin is not None
+            data = raw.read_bytes()[: 101 * FRAME_BYTES]
+            for frame in range(101):
+                probing.stdin.write(data[frame * FRAME_BYTES : (frame + 1) * FRAME_BYTES])
+                probing.stdin.flush()
+                sent_s.append(time.monotonic())
+                time.sleep(1 / 25)
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        came = [(json.loads(line), time.monotonic()) for _, line in zip(range(5), probing.stdout, strict=False)]
+        sending.join()
+        probing.stdin.close()
+        assert [line["type"] for line, _ in came] == ["header"] + ["segment"] * 4
+        delays_s = [came_s - sent_s[25 * (n + 1) - 1] for n, (_, came_s) in enumerate(came[1:])]
+        print("delays", [round(d, 2) for d in delays_s])
+        assert max(delays_s) < 1 + 2
+        assert lines_of(probing.stdout.read())[-1]["complete"]
+
+
+def test_a_growing_file_is_followed(qclip: Command, ts: Path, tmp_path: Path) -> None:
+    """Its second half is written only when the first has been reported."""
+    growing, out = tmp_path / "growing.ts", tmp_path / "live.ndjson"
+    data = ts.read_bytes()
+    growing.write_bytes(data[:5000])
+
+    def grow() -> None:
+        for part in (data[5000 : len(data) * 2 // 3], data[len(data) * 2 // 3 :]):
+            with growing.open("ab") as file:
+                file.write(part)
+            wait_for_lines(out, 2)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    done = qclip(growing, "--live", "--idle", "3", "--segment", "0.8", "-o", out, "-q")
+    writer.join()
+    assert (done.code, done.stderr) == (0, "")
+    _, *segments, summary = lines_of(out.read_bytes())
+    assert segments == lines_of(qclip(ts, "--segment", "0.8", "-of", "ndjson").stdout)[1:-1]
+    assert summary["complete"]
+
+
+@pytest.mark.parametrize(("name", "code", "said"), [("late.mp4", 1, "no index before it is finished"), ("e.ts", 1, "")])
+def test_a_growing_file_that_cannot_be_read(
+    name: str, code: int, said: str, qclip: Command, media: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = media("taps-late.mp4", 1, SIZE, c="libx264", preset="ultrafast").read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2] if name == "late.mp4" else b"")
+    done = qclip(tmp_path / name, "--live", "--idle", "0.3", "-o", tmp_path / "x.ndjson")
+    assert done.code == code
+    assert name in done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_playlist_that_has_ended_is_not_waited_for(qclip: Command, media: Callable[..., Path]) -> None:
+    playlist = media("taps.m3u8", 3, SIZE, c="libx264", preset="ultrafast", g=25, hls_time=1, hls_playlist_type="vod")
+    began_s = time.monotonic()
+    done = qclip(playlist, "--live", "--idle", "60")
+    assert (done.code, lines_of(done.stdout)[-1]["complete"]) == (0, True)
+    assert time.monotonic() - began_s < 30
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server of a folder."""
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().split("port ")[1].split()[0]
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["folder", "http"])
+def test_live_hls_is_followed_to_its_end(place: str, tiny_folder: Path, tmp_path: Path) -> None:
+    """An encoder writes a live playlist; lines come while it does, and when it is told to stop they end, too."""
+    encode = "-v error -re -f lavfi -i testsrc2=size=320x180:rate=25 -c:v libx264 -preset ultrafast -g 25 -f hls"
+    listed = "-hls_time 1 -hls_list_size 8 -hls_flags delete_segments+temp_file live.m3u8"
+    command = [bundled_executable(), *encode.split(), *listed.split()]
+    out, playlist = tmp_path / "live.ndjson", tmp_path / "live.m3u8"
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=tmp_path) as encoder, served(tmp_path) as address:
+        wait_for_lines(playlist, 12)
+        source = str(playlist) if place == "folder" else f"{address}/live.m3u8"
+        arguments = [source, "--live", "--segment", "1s", "-o", str(out), "-q"]
+        with subprocess.Popen([sys.executable, "-c", PROBE, str(tiny_folder), *arguments]) as probing:
+            try:
+                wait_for_lines(out, 8)
+                encoder.terminate()  # it writes the end of the playlist
+                assert probing.wait(timeout=60) == 0
+            finally:
+                encoder.kill()
+                probing.kill()
+    header, *segments, summary = lines_of(out.read_bytes())
+    assert (header["source"]["container"], summary["complete"]) == ("hls", True)
+    assert [s["start_s"] for s in segments] == list(range(len(segments)))
+    assert not any(s["flags"] for s in segments[:-1])
+
+
+# --drop
+
+
+def slow_scorer(monkeypatch: pytest.MonkeyPatch, frame_s: float) -> None:
+    features = Scorer._frame_features
+
+    def slow(self: Scorer, views: Any) -> Any:
+        time.sleep(frame_s)
+        return features(self, views)
+
+    monkeypatch.setattr(Scorer, "_frame_features", slow)
+
+
+def test_what_comes_while_the_model_is_busy_is_dropped_and_said(
+    tiny_scorer: Scorer, raw: Path, qclip: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_scorer(monkeypatch, 0.5)
+    reported = []
+    settings = ProbeSettings(segment_s=Fraction(1), frames_per_window=1, drop=True)
+    options = InputOptions(format="rawvideo", size_px=SIZE)
+    track = probe(
+        str(raw),
+        scorer=tiny_scorer,
+        settings=settings,
+        options=options,
+        on_segment=lambda _, s: reported.append(s),
+    )
+    Draft202012Validator(json_schema()).validate(json.loads(to_json(track)))
+    assert reported == track.segments
+    assert [(s.index, s.start_s, s.end_s) for s in track.segments] == [(n, n, n + 1) for n in range(24)]
+    dropped = [s for s in track.segments if "dropped" in s.flags]
+    scored = [s for s in track.segments if "dropped" not in s.flags]
+    assert len(dropped) > 12
+    assert [s.index for s in scored[:2]] == [0, 1], "one was scored, one waited"
+    assert all(s.score is not None and len(s.frames) == 1 for s in scored)
+    assert all(
+        (s.score, s.levels, s.score_stderr, s.frames, s.frame_count) == (None, None, None, [], 25) for s in dropped
+    )
+    assert all("not_finite" not in s.flags for s in dropped)
+    assert track.pooled == pool(scored)
+    assert track.complete
+    assert f"{len(dropped)} of 24 segments were not scored" in " ".join(track.warnings)
+
+
+def test_with_drop_the_stream_does_not_wait_for_the_model(
+    teed: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_scorer(monkeypatch, 1)
+    asked = ("--segment", "1s", "--frames", "1", "--threads", "1", "-q", "-o", tmp_path / "out.json")
+    began_s = time.monotonic()
+    done, passed_on = teed(*RAW, *asked, "--drop", stdin=raw)
+    assert time.monotonic() - began_s < 24 * 1
+    assert done.code == 0
+    assert sha256(passed_on) == sha256(raw.read_bytes())
+
+
+# What makes no sense
+
+REFUSED = {
+    "tee of a file": ("clip.ts --tee -o x.json", "--tee: passes standard input on; give -"),
+    "tee of two": ("- clip.ts --tee -o x.json", "--tee: passes standard input on; give -"),
+    "tee of a URL": ("http://127.0.0.1:9/a.ts --tee -o x.json", "--tee: passes standard input on"),
+    "tee with JSON on stdout": ("- --tee --json", "--tee: standard output is the stream's; write"),
+    "tee with a format on stdout": ("- --tee -of csv", "--tee: standard output is the stream's"),
+    "tee with lines on stdout": ("- --tee --live", "--tee: standard output is the stream's"),
+    "tee with a file that is stdout": ("- --tee -of json -o /dev/fd/1 -y", "--tee: standard output is the stream's"),
+    "tee of a sidecar": ("- --tee --from-sidecar", "--from-sidecar: nothing is measured, --tee would do nothing"),
+    "live of two": ("clip.ts - --live", "--live: measures one input"),
+    "live in another format": ("clip.ts --live -o x.csv", "--live: writes lines of NDJSON"),
+    "live in JSON": ("clip.ts --live --json", "--live: writes lines of NDJSON"),
+    "live of a sidecar": ("clip.ts --live --from-sidecar", "--from-sidecar: nothing is measured, --live would"),
+    "drop of a file": ("clip.ts --drop", "--drop: nothing waits"),
+    "idle alone": ("clip.ts --idle 5", "--idle: says when a growing file is finished; add --live"),
+    "idle of a pipe": ("- --live --idle 5", "--idle: says when a growing file is finished"),
+    "idle of nothing": ("clip.ts --live --idle 0", "'0'"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_makes_no_sense_is_refused_before_anything_is_read(
+    what: str, qclip: Command, ts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.ts").write_bytes(ts.read_bytes())
+    typed, said = REFUSED[what]
+    done = qclip(*shlex.split(typed))
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("qclip-probe: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.ts"]
