@@ -142,6 +142,16 @@ def resample(
     return torch.cat(tiles, dim=2).div_(full_scale).clamp_(0, 1)
 
 
+def small_picture(picture: Picture, size_px: tuple[int, int], transfer: Transfer) -> NDArray[np.uint8]:
+    """A whole picture as a person would be shown it, scaled to (width, height): SDR R'G'B', (3, height, width)."""
+    (width_px, height_px), full_scale = size_px, float(np.iinfo(picture.dtype).max)
+    _, rows = tile_weights(picture.shape[1], height_px, 0, height_px)
+    _, columns = tile_weights(picture.shape[2], width_px, 0, width_px)
+    pixels = (rows @ torch.from_numpy(picture.astype(np.float32)) @ columns.T).div_(full_scale).clamp_(0, 1)
+    shown = pixels if transfer == "sdr" else to_sdr(pixels, transfer)
+    return (shown * 255).round_().to(torch.uint8).numpy()
+
+
 def tile_weights(length_px: int, shown_px: int, start_px: int, tile_px: int = LARGEST_TILE_PX) -> tuple[int, Tensor]:
     """Weights of the source samples in each of tile_px output samples of one axis scaled from length_px to shown_px.
 

@@ -21,6 +21,7 @@ from qclip_ffmpeg.emit.sidecar import from_json, to_json
 from qclip_ffmpeg.errors import OutputError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.files import check_writable, not_written, write_atomically
+from qclip_ffmpeg.track import FrameTime
 
 pytest_plugins = ["model_fixtures"]
 
@@ -147,6 +148,18 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
     "full disk": ("clip.mp4 -of csv -o /dev/full", 1, ["/dev/full", "No space left on device", "choose another"]),
     "one video only": ("clip.mp4 other.mp4 -of ass", 2, ["-of ass", "one video", "json, ndjson, csv, prometheus"]),
     "names alike": ("clip.mp4 sub/clip.mp4 -of prometheus", 2, ["-of prometheus", "two inputs named clip.mp4"]),
+    "plot exists": ("clip.mp4 --plot taken.csv", 2, ["--plot taken.csv", "exists", "-y"]),
+    "plot is the input": ("clip.mp4 --plot clip.mp4 -y", 2, ["--plot clip.mp4", "one of the inputs"]),
+    "plot in no folder": ("clip.mp4 --plot gone/t.png", 2, ["--plot gone/t.png", "existing folder"]),
+    "plot nobody can write": ("clip.mp4 --plot /proc/t.png", 2, ["/proc", "cannot be written"]),
+    "plot on stdout": ("clip.mp4 --plot -", 2, ["--plot -", "a picture goes to a file"]),
+    "report exists": ("clip.mp4 --html taken.csv", 2, ["--html taken.csv", "exists", "-y"]),
+    "report links to the input": ("clip.mp4 --html link.mkv -y", 2, ["--html link.mkv", "one of the inputs"]),
+    "report is the plot": ("clip.mp4 --plot t --html t", 2, ["t", "written twice"]),
+    "report on stdout": ("clip.mp4 --html -", 2, ["--html -", "a picture goes to a file"]),
+    "report on a full disk": ("clip.mp4 --html /dev/full", 1, ["/dev/full", "No space left on device"]),
+    "too many to tell apart": ("clip.mp4 " * 7 + "--html t.html", 2, ["--html", "6 inputs at most, not 7"]),
+    "a picture with -o": ("clip.mp4 -o t.png", 2, ["-o t.png", "--plot and --html"]),
     "copy is the input": ("clip.mp4 --write-metadata clip.mp4 -y", 2, ["--write-metadata clip.mp4", "one of the in"]),
     "copy links to the input": ("clip.mp4 --write-metadata link.mkv -y", 2, ["link.mkv", "one of the inputs"]),
     "copy of two": ("clip.mp4 other.mp4 --write-metadata out.mkv", 2, ["--write-metadata out.mkv", "one input"]),
@@ -174,6 +187,66 @@ def test_what_cannot_be_written_is_one_clear_line(what: str, emit: Command, fold
     for words in said:
         assert words in done.stderr
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+@pytest.fixture
+def scored(folder: Path) -> Path:
+    """The sidecars say which frames were scored; the clips hold them."""
+    frames = [FrameTime(512 * n, n / 25) for n in (3, 12)]
+    for name in ("clip.mp4", "other.mp4"):
+        track = tiny_track(name=name)
+        segments = [msgspec.structs.replace(segment, frames=frames) for segment in track.segments]
+        sidecar = to_json(msgspec.structs.replace(track, segments=segments))
+        (folder / f"{name}.qclip.json").write_bytes(sidecar)
+    return folder
+
+
+def test_pictures(emit: Command, scored: Path) -> None:
+    done = emit("clip.mp4 other.mp4 --plot t.png --html t.html --json")
+    assert (done.code, done.stderr, len(json.loads(done.stdout))) == (0, "", 2)
+    assert (scored / "t.png").read_bytes().startswith(b"\x89PNG")
+    report = (scored / "t.html").read_text()
+    assert report.count('src="data:image/jpeg;base64,') == 2 * 2 * 2, "videos, segments with a score, frames"
+    again = emit("clip.mp4 other.mp4 --plot u.png --html u.html")
+    assert (again.code, again.stdout) == (0, "")
+    assert (scored / "u.png").read_bytes() == (scored / "t.png").read_bytes()
+    assert (scored / "u.html").read_text() == report
+
+
+def test_a_report_of_a_pipe_has_no_frames_and_says_so(folder: Path, qclip: Command, media: Callable[..., Path]) -> None:
+    piped = media("piped.mkv", 1, (192, 108), c="libx264", preset="ultrafast")
+    done = qclip("-", "--html", "t.html", "--plot", "t.png", "-q", stdin=piped)
+    assert (done.code, done.stdout) == (0, "")
+    assert done.stderr.count("\n") == 1
+    assert "--html: -: the scored frames are not shown, only a file can be read a second time" in done.stderr
+    assert "<img" not in (folder / "t.html").read_text()
+
+
+def test_what_is_measured_is_what_is_shown(folder: Path, qclip: Command) -> None:
+    """With options of how to read the input; and a name that would do harm."""
+    name = "<img src=x onerror=alert(1)>.mp4"
+    (folder / "clip.mp4").rename(folder / name)
+    done = qclip(name, "-ss", "0.4", "--segment", "0.4s", "--html", "t.html", "-q")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    report = (folder / "t.html").read_text()
+    assert report.count("<figure><img src=") == 2 * 2, "segments, frames of the tiny model"
+    assert "<img src=x" not in report
+
+
+def test_a_report_of_what_was_followed_live(folder: Path, qclip: Command) -> None:
+    done = qclip("clip.mp4", "--live", "--idle", "0.1", "--html", "t.html", "-q")
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.stdout.splitlines()[-1])["type"] == "summary"
+    assert "<figure><img src=" in (folder / "t.html").read_text()
+
+
+def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
+    folder: Path, qclip: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("qclip_ffmpeg.probe.probe", lambda *_, **__: pytest.fail("measured"))
+    done = qclip("clip.mp4", "--plot", "t.png")
+    assert (done.code, done.stderr) == (2, "qclip-probe: a plot needs matplotlib; pip install 'qclip-ffmpeg[plot]'\n")
 
 
 def test_a_sidecar_of_another_file_is_refused(emit: Command, folder: Path) -> None:

@@ -139,7 +139,7 @@ def test_curves_without_an_epoch_are_refused(rows: list[dict[str, float]], tmp_p
 @pytest.mark.parametrize("name", ["few contents", "curves"])
 def test_without_matplotlib_it_says_what_to_install(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"needs matplotlib; pip install 'qclip-ffmpeg\[train\]'"):
+    with pytest.raises(UsageError, match=r"needs matplotlib; pip install 'qclip-ffmpeg\[plot\]'"):
         DRAWINGS[name](tmp_path / "drawn.png")
     assert not list(tmp_path.iterdir())
 

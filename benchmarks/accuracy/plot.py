@@ -10,8 +10,10 @@ from benchmarks.accuracy.items import Labelled
 from benchmarks.accuracy.scores import Scores
 from benchmarks.accuracy.table import LEAST_CPU_S, Report, Row
 from benchmarks.accuracy.worker import BY_KEY, OURS
+from qclip_ffmpeg.drawing import BLACK, BLUE, GREEN, VERMILION, canvas, png_bytes
+from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.train.metrics import fit_logistic
-from qclip_ffmpeg.train.plots import BLACK, BLUE, DPI, GREEN, SIZE_PX, VERMILION, canvas, write_png
+from qclip_ffmpeg.train.plots import SIZE_PX
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +56,7 @@ def cost_png(path: Path, found: Report) -> None:
         UsageError: matplotlib is not installed, or the file cannot be written.
     """
     rows = [row for row in found.rows if row.agreement is not None and row.agreement.srocc.value is not None]
-    with canvas() as drawing:
+    with canvas(SIZE_PX) as drawing:
         axes = drawing.add_subplot()
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
@@ -72,7 +74,7 @@ def cost_png(path: Path, found: Report) -> None:
         legend(axes, rows)
         drawing.draw_without_rendering()  # settles the layout, on which the places of the names depend
         place_names(axes, rows, names)
-        write_png(path, drawing)
+        write_atomically(path, png_bytes(drawing))
 
 
 def draw_point(axes: "Axes", row: Row) -> "Annotation":
@@ -169,8 +171,7 @@ def scatter_png(path: Path, found: Report, data: Labelled, scores: Scores) -> No
     rows = [row for row in found.rows if row.agreement is not None]
     lines = -(-len(rows) // COLUMNS)
     columns = min(COLUMNS, len(rows))
-    with canvas() as drawing:
-        drawing.set_size_inches(max(SIZE_PX[0], PANEL_PX[0] * columns) / DPI, PANEL_PX[1] * lines / DPI)
+    with canvas((max(SIZE_PX[0], PANEL_PX[0] * columns), PANEL_PX[1] * lines)) as drawing:
         panels = drawing.subplots(lines, columns, sharey=True, squeeze=False)
         for panel in panels.flat[len(rows) :]:
             panel.set_visible(False)
@@ -184,7 +185,7 @@ def scatter_png(path: Path, found: Report, data: Labelled, scores: Scores) -> No
         drawing.suptitle(f"{found.data}: {found.label} over the score (higher is better), and SROCC", fontsize=11)
         for panel in panels[:, 0]:
             panel.set_ylabel(found.label)
-        write_png(path, drawing)
+        write_atomically(path, png_bytes(drawing))
 
 
 def draw_scatter(panel: "Axes", row: Row, kept: "np.typing.NDArray[np.float64]") -> None:

@@ -1,4 +1,7 @@
-"""Where results go: what -of, -o, --json and --write-metadata ask for, refused early or written at the end."""
+"""Where results go: what -of, -o, --json and --write-metadata ask for, refused early or written at the end.
+
+`pictures` has what --plot and --html ask for.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -28,17 +31,21 @@ class Output:
         return self.path == STDOUT
 
 
-def check_files(paths: tuple[Path, ...], copy: Path | None, sources: list[str], overwrite: bool) -> None:
+def check_files(
+    paths: tuple[Path, ...], copy: Path | None, pictures: dict[str, Path | None], sources: list[str], overwrite: bool
+) -> None:
     """Refuse files that cannot be written, before any time is spent.
 
     Args:
         paths: of -o.
         copy: of --write-metadata.
+        pictures: of the options that draw one, by their names.
         sources: the inputs, none of which may be written to.
         overwrite: whether -y was given.
     """
     asked = [("-o", path) for path in paths if path != STDOUT]
-    asked += [("--write-metadata", copy)] if copy is not None else []
+    named = {"--write-metadata": copy, **pictures}
+    asked += [(option, path) for option, path in named.items() if path is not None]
     places = [path.resolve() for _, path in asked]
     for option, path in asked:
         check_file(option, path, sources, overwrite)
@@ -126,13 +133,13 @@ def write_outputs(outputs: list[Output], tracks: list["QualityTrack"], several: 
     code = 0
     for output in sorted(outputs, key=lambda output: output.to_stdout):
         write_all = output.format.several if several else None
-        data = write_all(tracks) if write_all else output.format.one(tracks[0])
-        if output.to_stdout:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            continue
         try:
-            write_atomically(output.path, data)
+            data = write_all(tracks) if write_all else output.format.one(tracks[0])
+            if output.to_stdout:
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+            else:
+                write_atomically(output.path, data)
         except QClipError as error:
             failed = report(error)
             code = code or failed

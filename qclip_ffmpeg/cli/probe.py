@@ -20,6 +20,7 @@ from qclip_ffmpeg.cli.outputs import (
     write_sidecar,
 )
 from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, SizeParam, TimeParam
+from qclip_ffmpeg.cli.pictures import picture_outputs
 from qclip_ffmpeg.cli.taps import DEFAULT_IDLE_S, LiveLines, check_taps, default_outputs, is_live, teed
 from qclip_ffmpeg.errors import OutputError, QClipError, UsageError
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
 WITHOUT_MEASURING = {
-    *("inputs", "more_inputs", "formats", "paths", "to_stdout", "from_sidecar", "copy", "overwrite", "quiet")
+    *("inputs", "more_inputs", "formats", "paths", "to_stdout", "from_sidecar"),
+    *("copy", "plot", "html", "overwrite", "quiet"),
 }
 """Parameters that --from-sidecar goes with."""
 
@@ -42,6 +44,7 @@ Examples:
   qclip-probe talk.mkv --segment keyframes -ss 60 -t 5:00 --json -o talk.json
   qclip-probe clip.mp4 -o clip.vtt -o clip.ass          formats as the names of the files say
   qclip-probe clip.mp4 -of lavfi -o - -of csv -o t.txt  formats as -of says, each for the -o at its place
+  qclip-probe ladder/*.mp4 --plot ladder.png --html ladder.html  pictures: up to six inputs over one another
   qclip-probe clip.mp4 --write-metadata scored.mkv      a copy with the scores as tags and chapters
   ffmpeg -i in.mov -f rawvideo -pix_fmt yuv420p - | qclip-probe - -f rawvideo -s 1920x1080 -r 25 --json
   ffmpeg -i in.mov -c:v rawvideo -f nut - | qclip-probe - --json
@@ -91,6 +94,18 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     type=click.Path(path_type=Path),
     help="Copy the input to OUT, without encoding it, with the scores as tags and a chapter a segment; .mkv and .webm "
     "get them as a WebVTT track, too. OUT: .mkv, .webm, .mp4, .mov or .nut.",
+)
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Draw score, levels, flags and motion over time as PNG; up to 6 inputs in one picture.",
+)
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write a report in one HTML file: a chart to zoom in, and the frames of the worst segments; up to 6 inputs.",
 )
 @click.option("--sidecar", is_flag=True, help="Write <input>.qclip.json beside each input, over an older one.")
 @click.option("--from-sidecar", is_flag=True, help="Measure nothing: take the tracks from <input>.qclip.json.")
@@ -240,10 +255,11 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     """
     sources = [*more_inputs, *inputs]
     check_sources(sources, options["sidecar"])
-    check_files(options["paths"], options["copy"], sources, options["overwrite"])
-    outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"], sources) or default_outputs(
-        options
-    )
+    pictures = {f"--{name}": options[name] for name in ("plot", "html")}
+    check_files(options["paths"], options["copy"], pictures, sources, options["overwrite"])
+    outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"], sources)
+    outputs = outputs or default_outputs(options)
+    outputs += picture_outputs(options["plot"], options["html"], sources, input_options(options, threads=1))
     if options["from_sidecar"]:
         check_not_measuring(context)
     check_taps(options, sources, outputs)

@@ -68,4 +68,7 @@ def format_of_file(path: Path) -> Format:
     for form in FORMATS.values():
         if path.suffix.lower() in form.suffixes:
             return form
-    raise UsageError(f"-o {path}: its name does not say which format; add -of FORMAT ({', '.join(FORMATS)})")
+    raise UsageError(
+        f"-o {path}: its name does not say which format; add -of FORMAT ({', '.join(FORMATS)}); "
+        "pictures are drawn with --plot and --html"
+    )

@@ -1,58 +1,25 @@
-"""Pictures of a training run and of its figures, as PNG: the only door to matplotlib.
+"""Pictures of a training run and of its figures, as PNG."""
 
-Drawn off screen, without pyplot and so without any state but matplotlib's settings, which are put back. The same input
-and version of matplotlib give the same bytes.
-"""
-
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qclip_ffmpeg.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, canvas, png_bytes
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.train.metrics import Figure, Figures, LogisticFit, checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
 
 SIZE_PX = (1000, 800)
 """Width and height of every picture."""
-DPI = 150
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#0072b2",
-    "#d55e00",
-    "#cc79a7",
-)
-"""Colours that the colour-blind tell apart (Okabe and Ito, Color Universal Design, 2008)."""
 CONTENT_STYLES = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (VERMILION, "P")]
 """Colour and marker of each content, where a legend can name them all."""
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "legend.fontsize": 8,
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.8,
-    "figure.constrained_layout.w_pad": 0.1,  # inches
-    "figure.constrained_layout.h_pad": 0.08,
-}
-
 LogRow = Mapping[str, float | bool | None]
 
 
@@ -83,7 +50,7 @@ def scatter_png(
             written.
     """
     x, y = checked(score, label, content)
-    with canvas() as drawing:
+    with canvas(SIZE_PX) as drawing:
         axes = drawing.add_subplot()
         names = sorted(set(content))
         if 1 < len(names) <= len(CONTENT_STYLES):
@@ -110,7 +77,7 @@ def scatter_png(
             fontsize=8,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2},
         )
-        write_png(path, drawing)
+        write_atomically(path, png_bytes(drawing))
 
 
 def curves_png(path: Path, log_rows: Sequence[LogRow]) -> None:
@@ -133,7 +100,7 @@ def curves_png(path: Path, log_rows: Sequence[LogRow]) -> None:
         ("rank_loss", "rank loss", ORANGE, "--"),
     ]
     correlations = [("val_srocc", "SROCC", BLUE, "-"), ("val_plcc", "PLCC", ORANGE, "--")]
-    with canvas() as drawing:
+    with canvas(SIZE_PX) as drawing:
         from matplotlib.ticker import MaxNLocator
 
         measured = any(points(log_rows, key)[0] for key, *_ in correlations)
@@ -152,7 +119,7 @@ def curves_png(path: Path, log_rows: Sequence[LogRow]) -> None:
                 )
         for panel in panels:
             panel.legend()
-        write_png(path, drawing)
+        write_atomically(path, png_bytes(drawing))
 
 
 def draw_curves(panel: "Axes", log_rows: Sequence[LogRow], curves: Sequence[tuple[str, str, str, str]]) -> None:
@@ -171,28 +138,6 @@ def points(log_rows: Sequence[LogRow], key: str) -> tuple[list[float], list[floa
     return [e for e, _ in kept], [v for _, v in kept]
 
 
-@contextmanager
-def canvas() -> "Iterator[Canvas]":
-    """An empty picture of SIZE_PX, in our style whatever matplotlibrc says."""
-    try:
-        from matplotlib import style
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise UsageError("a plot needs matplotlib; pip install 'qclip-ffmpeg[train]'") from None
-    with style.context(["default", STYLE]):
-        drawing = Canvas(figsize=(SIZE_PX[0] / DPI, SIZE_PX[1] / DPI), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(drawing)
-        yield drawing
-
-
-def write_png(path: Path, drawing: "Canvas") -> None:
-    """Write a drawing as PNG, without the name and version of matplotlib in it."""
-    data = io.BytesIO()
-    drawing.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
-    write_atomically(path, data.getvalue())
-
-
 def intervals_png(path: Path, rows: Sequence[tuple[str, str, Figure]], title: str) -> None:
     """Draw figures with their intervals, a line each, under one another in groups.
 
@@ -204,7 +149,7 @@ def intervals_png(path: Path, rows: Sequence[tuple[str, str, Figure]], title: st
     Raises:
         UsageError: matplotlib is missing, or the file cannot be written.
     """
-    with canvas() as drawing:
+    with canvas(SIZE_PX) as drawing:
         panel = drawing.add_subplot()
         names: list[str] = []
         group = None
@@ -226,4 +171,4 @@ def intervals_png(path: Path, rows: Sequence[tuple[str, str, Figure]], title: st
                 tick.set_fontweight("bold")
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_title(title)
-        write_png(path, drawing)
+        write_atomically(path, png_bytes(drawing))
