@@ -7,6 +7,7 @@ handed on, frames concerned carry flags, and `VideoReader.damage` says what ende
 
 import errno
 import math
+import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
@@ -22,7 +23,15 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.colour import MATRICES_NOT_CONVERTED, color_matrix, color_range, transfer_of
 from qclip_ffmpeg.errors import InputError, QClipError, UsageError
 from qclip_ffmpeg.frame import Frame, VideoInfo
-from qclip_ffmpeg.inputs import STDIN, InputOptions, can_be_opened_again, displayed_name, ffmpeg_url, is_url
+from qclip_ffmpeg.inputs import (
+    STDIN,
+    InputOptions,
+    VideoSource,
+    can_be_opened_again,
+    displayed_name,
+    ffmpeg_url,
+    is_url,
+)
 from qclip_ffmpeg.pictures import Converter, is_mirrored
 
 MAX_PIXELS = 15360 * 8640  # a hostile header may claim any size; this is 16K UHD
@@ -39,7 +48,7 @@ DEFAULT_PIXEL_FORMAT = "yuv420p"
 DEFAULT_FRAME_RATE = Fraction(25)  # what ffmpeg assumes for streams without times
 
 
-def open_video(source: str, options: InputOptions | None = None) -> "VideoReader":
+def open_video(source: VideoSource, options: InputOptions | None = None) -> "VideoReader":
     """Open a video for one pass.
 
     Args:
@@ -53,6 +62,7 @@ def open_video(source: str, options: InputOptions | None = None) -> "VideoReader
         UsageError: no such file, a folder, or options that contradict each other or the input.
         InputError: the input holds no video that can be decoded.
     """
+    source = os.fspath(source)
     options = options or InputOptions()
     check_options(options)
     name = displayed_name(source)

@@ -1,5 +1,6 @@
 """qclip-probe: the quality track of videos."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from qclip_ffmpeg.cli.outputs import (
     check_files,
     outputs_of,
     read_sidecars,
+    report,
     say_incomplete,
     write_copy,
     write_outputs,
@@ -22,7 +24,7 @@ from qclip_ffmpeg.errors import QClipError, UsageError
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.probe import ProbeSettings
+    from qclip_ffmpeg.measurement import ProbeSettings
     from qclip_ffmpeg.track import QualityTrack
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
@@ -251,7 +253,7 @@ def check_not_measuring(context: click.Context) -> None:
 
 def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
     """What the options say of how to measure."""
-    from qclip_ffmpeg.probe import ProbeSettings
+    from qclip_ffmpeg.measurement import ProbeSettings
     from qclip_ffmpeg.views import Display
 
     return ProbeSettings(
@@ -287,7 +289,7 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
     """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
     from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
     from qclip_ffmpeg.inputs import displayed_name
-    from qclip_ffmpeg.probe import INTERRUPTED, failed_track, probe
+    from qclip_ffmpeg.measurement import INTERRUPTED, failed_track, probe_many
     from qclip_ffmpeg.scorer import Scorer, cpu_count
 
     threads = options["threads"] or cpu_count()
@@ -295,40 +297,44 @@ def measure(sources: list[str], options: dict[str, Any]) -> tuple[list["QualityT
     model = load_model(DEFAULT_MODEL if options["model_name"] is None else options["model_name"])
     scorer = Scorer(model, options["device"], options["precision"], threads)
     tracks: list[QualityTrack] = []
-    code = 0
-    with console.ProbeProgress(options["quiet"]) as progress:
+    codes: list[int] = []
+
+    def announced() -> Iterator[str]:
         for source in sources:
             progress.start(displayed_name(source))
-            try:
-                track = probe(
-                    source,
-                    scorer=scorer,
-                    settings=settings,
-                    options=of_input,
-                    on_segment=lambda m, _: progress.update(m.name, m.frame_count, m.done_s, m.expected_s),
-                    timing=options["timing"],
-                )
-            except KeyboardInterrupt:
-                if not tracks:
-                    raise
-                tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, of_input))
-                return tracks, console.EXIT_INTERRUPTED
-            except QClipError as error:
-                if len(sources) == 1:
-                    raise
-                console.fail("qclip-probe", str(error))
-                code = code or error.exit_code
-                tracks.append(failed_track(source, error, scorer, settings, of_input))
-                continue
-            tracks.append(track)
-            if options["sidecar"]:
-                not_written = write_sidecar(source, track)
-                code = code or not_written
-            not_whole = say_incomplete(track)
-            code = code or not_whole
-            if INTERRUPTED in track.warnings:
-                return tracks, console.EXIT_INTERRUPTED
-    return tracks, code
+            yield source
+
+    def refused(_: object, error: QClipError) -> None:
+        if len(sources) == 1:
+            raise error
+        codes.append(report(error))
+
+    with console.ProbeProgress(options["quiet"]) as progress:
+        measured = probe_many(
+            announced(),
+            scorer=scorer,
+            settings=settings,
+            options=of_input,
+            on_segment=lambda m, _: progress.update(m.name, m.frame_count, m.done_s, m.expected_s),
+            on_error=refused,
+            timing=options["timing"],
+        )
+        try:
+            for source, track in zip(sources, measured, strict=False):  # Ctrl-C makes it shorter
+                tracks.append(track)
+                if track.segments:  # without any it was refused, and that was said
+                    if options["sidecar"]:
+                        codes.append(write_sidecar(source, track))
+                    codes.append(say_incomplete(track))
+                if INTERRUPTED in track.warnings:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if not tracks:
+                raise
+            stopped = QClipError(INTERRUPTED)
+            tracks += [failed_track(source, stopped, scorer, settings, of_input) for source in sources[len(tracks) :]]
+            return tracks, console.EXIT_INTERRUPTED
+    return tracks, next(filter(None, codes), 0)
 
 
 def main() -> None:

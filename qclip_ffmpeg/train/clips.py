@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
+from qclip_ffmpeg.measurement import frame_views_of
 from qclip_ffmpeg.model import ModelConfig
-from qclip_ffmpeg.probe import frame_views_of
 from qclip_ffmpeg.reader import DEFAULT_FRAME_RATE, VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, windows
 from qclip_ffmpeg.scorer import WindowViews
