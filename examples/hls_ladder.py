@@ -7,6 +7,7 @@ You will see a line a rung: what it costs in kbit/s, its score, and its playlist
 
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urljoin
 from urllib.request import urlopen
@@ -22,7 +23,7 @@ def rungs(address: str) -> dict[str, int]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = {
         urljoin(address, playlist): int(stated[1])
-        for line, playlist in zip(lines, lines[1:], strict=False)
+        for line, playlist in pairwise(lines)
         if (stated := BANDWIDTH.match(line))
     }
     return dict(sorted(found.items(), key=lambda rung: rung[1]))
