@@ -5,4 +5,4 @@
 # A track passes if it is of the whole file, of a trained model, and its mean score is not below the floor.
 map(select((.complete and .model.status == "trained" and .pooled.mean >= $floor) | not)
     | "\(.source.name): score \(.pooled.mean), \(.warnings[0] // "p5 \(.pooled.p5)")")
-| if . == [] then "no rung below \($floor)" else error("below \($floor):\n" + join("\n")) end
+| if . == [] then "all passed, with a floor of \($floor)" else error("not passed, with a floor of \($floor):\n" + join("\n")) end
