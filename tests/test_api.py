@@ -32,7 +32,7 @@ def clip(media: Callable[..., Path]) -> Path:
 def test_type_checkers_see_what_is_imported() -> None:
     """The imports under TYPE_CHECKING, the names that are imported when asked for, and __all__ are the same."""
     tree = ast.parse(Path(qclip_ffmpeg.__file__).read_text())
-    [typed] = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
         (node.module, alias.name) for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
