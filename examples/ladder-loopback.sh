@@ -25,13 +25,14 @@ score 180p "$@" & scorers+=" $!"
 
 x264=(-c:v libx264 -movflags +faststart -c:a aac)
 # tee goes on when one of its outputs fails, as long as another is left: null always is.
-to_scorer=(-fps_mode passthrough -c:v rawvideo -f tee)
+raw=(-fps_mode passthrough -c:v rawvideo -f tee)
+nut='[f=null]-|[f=nut:onfail=ignore]'
 "$ffmpeg" -v error -nostdin -y -i "$input" \
-    -filter_complex "[0:v]$colours,split[h][l]; [h]scale=-2:360,format=yuv420p[360p]; [l]scale=-2:180,format=yuv420p[180p]" \
+    -filter_complex "[0:v:0]$colours,format=yuv420p,split[h][l]; [h]scale=-2:360[360p]; [l]scale=-2:180[180p]" \
     -map '[360p]' -map '0:a?' "${x264[@]}" -b:v 800k "$folder/360p.mp4" \
     -map '[180p]' -map '0:a?' "${x264[@]}" -b:v 250k "$folder/180p.mp4" \
-    -dec 0:0 -filter_complex '[dec:0]null[d0]' -map '[d0]' "${to_scorer[@]}" "[f=null]-|[f=nut:onfail=ignore]$pipes/360p" \
-    -dec 1:0 -filter_complex '[dec:1]null[d1]' -map '[d1]' "${to_scorer[@]}" "[f=null]-|[f=nut:onfail=ignore]$pipes/180p"
+    -dec 0:0 -filter_complex '[dec:0]null[d0]' -map '[d0]' "${raw[@]}" "$nut$pipes/360p" \
+    -dec 1:0 -filter_complex '[dec:1]null[d1]' -map '[d1]' "${raw[@]}" "$nut$pipes/180p"
 
 failed=0
 for scorer in $scorers; do wait "$scorer" || failed=$?; done

@@ -12,6 +12,6 @@ shift 2
 ffmpeg=${FFMPEG:-$(command -v ffmpeg || python3 -c 'import imageio_ffmpeg as i; print(i.get_ffmpeg_exe())')}
 
 "$ffmpeg" -v error -nostdin -y -i "$input" -filter_complex '[0:v:0]split[encode][score]' \
-    -map '[encode]' -map '0:a?' -c:v libx264 -b:v 800k -pix_fmt yuv420p -c:a aac -movflags +faststart "$folder/encoded.mp4" \
+    -map '[encode]' -map '0:a?' -c:v libx264 -b:v 800k -pix_fmt yuv420p -c:a aac "$folder/encoded.mp4" \
     -map '[score]' -fps_mode passthrough -c:v rawvideo -f tee '[f=null]-|[f=nut:onfail=ignore]pipe\:1' |
     qclip-probe - -y -o "$folder/source.json" "$@"

@@ -3,8 +3,8 @@
 #
 #   examples/tee.sh SOURCE FOLDER [qclip-probe's options]
 #
-# You will see qclip-probe's table, and find encoded.mp4 and its track encoded.json in FOLDER. Packets carry their colour
-# tags, so nothing has to be told. A scorer that fails costs its scores, never the encode; a slow one slows the encode.
+# You will see qclip-probe's table, and find encoded.mp4 and its track encoded.json in FOLDER. Packets carry their
+# colour tags, so nothing has to be told. A scorer that fails costs its scores, never the encode; a slow one slows it.
 set -euo pipefail
 input=$1 folder=$2
 shift 2

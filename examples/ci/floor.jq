@@ -3,6 +3,9 @@
 #   jq -rs --argjson floor 60 -f floor.jq ladder/*.qclip.json
 #
 # A track passes if it is of the whole file, of a trained model, and its mean score is not below the floor.
-map(select((.complete and .model.status == "trained" and .pooled.mean >= $floor) | not)
-    | "\(.source.name): score \(.pooled.mean), \(.warnings[0] // "p5 \(.pooled.p5)")")
-| if . == [] then "all passed, with a floor of \($floor)" else error("not passed, with a floor of \($floor):\n" + join("\n")) end
+def passes: .complete and .model.status == "trained" and .pooled.mean >= $floor;
+def line: "\(.source.name): score \(.pooled.mean), \(.warnings[0] // "p5 \(.pooled.p5)")";
+
+map(select(passes | not) | line)
+| if . == [] then "all passed, with a floor of \($floor)"
+  else error("not passed, with a floor of \($floor):\n" + join("\n")) end
