@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qclip_ffmpeg.errors import InputError, ModelError, QClipError, UsageError
     from qclip_ffmpeg.frame import Frame, VideoInfo
     from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.measurement import ProbeSettings, probe, probe_many
+    from qclip_ffmpeg.measurement import Measurement, ProbeSettings, probe, probe_many
     from qclip_ffmpeg.reader import VideoReader, open_video
     from qclip_ffmpeg.scorer import Scorer
     from qclip_ffmpeg.track import QualityTrack, SegmentScore
@@ -27,6 +27,7 @@ __all__ = [
     "InputError",
     "InputOptions",
     "LoadedModel",
+    "Measurement",
     "ModelError",
     "ProbeSettings",
     "QClipError",
@@ -47,7 +48,7 @@ _MODULES = {
     "errors": ("InputError", "ModelError", "QClipError", "UsageError"),
     "frame": ("Frame", "VideoInfo"),
     "inputs": ("InputOptions",),
-    "measurement": ("ProbeSettings", "probe", "probe_many"),
+    "measurement": ("Measurement", "ProbeSettings", "probe", "probe_many"),
     "reader": ("VideoReader", "open_video"),
     "scorer": ("Scorer",),
     "track": ("QualityTrack", "SegmentScore"),

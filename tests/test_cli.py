@@ -190,8 +190,8 @@ def test_ctrl_c_in_the_second_input_keeps_the_first(clip: Path, qclip: Command, 
     done = qclip(clip, "second", "third", "--json")
     assert done.code == 130
     tracks = json.loads(done.stdout)
-    assert tracks[0]["complete"]
-    assert not any(t["complete"] for t in tracks[1:])
+    assert [t["source"]["name"] for t in tracks] == ["clip.mp4", "second", "third"]
+    assert [t["complete"] for t in tracks] == [True, False, False]
 
 
 def test_ctrl_c_before_anything_was_measured(clip: Path, qclip: Command, monkeypatch: Any) -> None:
