@@ -16,7 +16,7 @@ import ffmpeg
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.ffmpeg import run
-from qclip_ffmpeg.probe import probe
+from qclip_ffmpeg.measurement import probe
 from qclip_ffmpeg.scorer import Scorer
 
 CRFS = (18, 24, 30, 36, 42, 48)

@@ -27,7 +27,7 @@ from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.ffmpeg import run
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.probe import ProbeSettings, probe
+from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.track import QualityTrack
 

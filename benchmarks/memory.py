@@ -15,7 +15,7 @@ from common import LOOPS, hd_clip
 from qclip_ffmpeg.ffmpeg import executable
 
 CHILD = """
-from qclip_ffmpeg.probe import probe
+from qclip_ffmpeg.measurement import probe
 def report(measurement, segment):
     rss_kb = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS"))
     print(f"{segment.end_s} {rss_kb}", flush=True)

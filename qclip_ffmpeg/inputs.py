@@ -10,6 +10,8 @@ from qclip_ffmpeg.colour import ColorMatrixOption, ColorRangeOption, TransferOpt
 from qclip_ffmpeg.errors import UsageError
 
 STDIN = "-"
+VideoSource = str | os.PathLike[str]
+"""A path, a URL that FFmpeg opens, or "-" for standard input."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ handed on, frames concerned carry flags, and `VideoReader.damage` says what ende
 """
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.colour import MATRICES_NOT_CONVERTED
 from qclip_ffmpeg.errors import InputError
 from qclip_ffmpeg.frame import Frame, VideoInfo
-from qclip_ffmpeg.inputs import InputOptions, spoken
+from qclip_ffmpeg.inputs import InputOptions, VideoSource, spoken
 from qclip_ffmpeg.opening import DEFAULT_FRAME_RATE, Opening, explain_open_error, opening_of
 from qclip_ffmpeg.pictures import Converter
 from qclip_ffmpeg.streams import describe, moving_streams, pick_stream, promised_length_s, stated_duration_s
@@ -31,7 +32,7 @@ CLOCK_RESTART_S = Fraction(1, 2)  # a step back of this much is a new clock, a s
 
 
 def open_video(
-    source: str, options: InputOptions | None = None, cut_off: Callable[[], str | None] = lambda: None
+    source: VideoSource, options: InputOptions | None = None, cut_off: Callable[[], str | None] = lambda: None
 ) -> "VideoReader":
     """Open a video for one pass.
 
@@ -47,7 +48,7 @@ def open_video(
         UsageError: no such file, a folder, or options that contradict each other or the input.
         InputError: the input holds no video that can be decoded.
     """
-    opening = opening_of(source, options or InputOptions())
+    opening = opening_of(os.fspath(source), options or InputOptions())
     try:
         return VideoReader(opening, cut_off)
     except (av.FFmpegError, OSError) as error:

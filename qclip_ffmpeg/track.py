@@ -6,13 +6,18 @@ JSON Schema is generated from them. Readers ignore keys they do not know; meanin
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
 from qclip_ffmpeg.calibration import NoiseBand
+from qclip_ffmpeg.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA_VERSION = "1.0"
 SCORE_DECIMALS = 4
@@ -220,6 +225,21 @@ class Pooled(Struct, frozen=True):
     ] = None
 
 
+NUMBERS = {
+    "index": np.int64,
+    "start_s": np.float64,
+    "end_s": np.float64,
+    "start_pts": np.float64,
+    "score": np.float64,
+    "score_stderr": np.float64,
+    "sampling_stderr": np.float64,
+    **dict.fromkeys(Levels.__struct_fields__, np.float64),
+    "motion": np.float64,
+    "frame_count": np.int64,
+}
+"""The numbers of a segment, levels beside the others, and the type of each in `QualityTrack.to_numpy()`."""
+
+
 class Event(Struct, frozen=True):
     """Something that happened in time, for example a freeze."""
 
@@ -248,6 +268,36 @@ class QualityTrack(Struct, frozen=True, kw_only=True):
         dict[str, float] | msgspec.UnsetType,
         described("seconds spent and frames per second; only when asked for, since it differs from run to run"),
     ] = msgspec.UNSET
+
+    def to_numpy(self) -> NDArray[np.void]:
+        """The segments as a structured array, (segments,), with the names, the units and the order of the CSV format.
+
+        `index` and `frame_count` are int64; `start_s`, `end_s`, `start_pts`, `score`, `score_stderr`,
+        `sampling_stderr`, `bad`, `poor`, `fair`, `good`, `excellent` and `motion` are float64, and NaN where the
+        sidecar has null; `flags` is text, separated by spaces. `start_pts` is exact up to 2**53.
+        """
+        flags = [" ".join(segment.flags) for segment in self.segments]
+        text = f"U{max(map(len, flags), default=0) or 1}"
+        rows = [(*numbers_of(segment), said) for segment, said in zip(self.segments, flags, strict=True)]
+        return np.array(rows, dtype=[*NUMBERS.items(), ("flags", text)])
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The segments as a DataFrame: the columns of `to_numpy()`, a row a segment.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("to_pandas() needs pandas: pip install 'qclip-ffmpeg[pandas]'") from None
+        return pandas.DataFrame(self.to_numpy())
+
+
+def numbers_of(segment: SegmentScore) -> list[float]:
+    """The values of `NUMBERS`, in its order; NaN for null."""
+    values = {name: getattr(segment.levels, name, getattr(segment, name, None)) for name in NUMBERS}
+    return [math.nan if value is None else value for value in values.values()]
 
 
 def pool(segments: Sequence[SegmentScore], noise: NoiseBand | None = None) -> Pooled:

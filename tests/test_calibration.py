@@ -25,7 +25,7 @@ from qclip_ffmpeg.checkpoint import (
 from qclip_ffmpeg.domain import Domain, DomainCard, is_odd_size
 from qclip_ffmpeg.emit.sidecar import from_json, to_json
 from qclip_ffmpeg.errors import ModelError
-from qclip_ffmpeg.probe import ProbeSettings, domain_warnings, model_warnings, probe
+from qclip_ffmpeg.measurement import ProbeSettings, domain_warnings, model_warnings, probe
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.track import pool

@@ -17,7 +17,7 @@ from qclip_ffmpeg.cli import console
 from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, SizeParam, TimeParam
 from qclip_ffmpeg.cli.probe import command
 from qclip_ffmpeg.emit.sidecar import from_json
-from qclip_ffmpeg.probe import probe
+from qclip_ffmpeg.measurement import probe
 
 pytest_plugins = ["model_fixtures"]
 
@@ -186,19 +186,19 @@ def test_ctrl_c_in_the_second_input_keeps_the_first(clip: Path, qclip: Command, 
             raise KeyboardInterrupt
         return probe(source, **options)
 
-    monkeypatch.setattr("qclip_ffmpeg.probe.probe", interrupted)
+    monkeypatch.setattr("qclip_ffmpeg.measurement.probe", interrupted)
     done = qclip(clip, "second", "third", "--json")
     assert done.code == 130
     tracks = json.loads(done.stdout)
-    assert tracks[0]["complete"]
-    assert not any(t["complete"] for t in tracks[1:])
+    assert [t["source"]["name"] for t in tracks] == ["clip.mp4", "second", "third"]
+    assert [t["complete"] for t in tracks] == [True, False, False]
 
 
 def test_ctrl_c_before_anything_was_measured(clip: Path, qclip: Command, monkeypatch: Any) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qclip_ffmpeg.probe.probe", interrupted)
+    monkeypatch.setattr("qclip_ffmpeg.measurement.probe", interrupted)
     done = qclip(clip, "--json")
     assert (done.code, done.stdout, done.stderr.strip()) == (130, "", "qclip-probe: interrupted")
 

@@ -244,7 +244,7 @@ def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
     folder: Path, qclip: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("qclip_ffmpeg.probe.probe", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("qclip_ffmpeg.measurement.probe", lambda *_, **__: pytest.fail("measured"))
     done = qclip("clip.mp4", "--plot", "t.png")
     assert (done.code, done.stderr) == (2, "qclip-probe: a plot needs matplotlib; pip install 'qclip-ffmpeg[plot]'\n")
 
@@ -295,10 +295,10 @@ def test_a_full_disk_is_not_wrong_usage(tmp_path: Path, monkeypatch: pytest.Monk
 def test_ctrl_c_writes_what_was_measured_and_copies_nothing(
     folder: Path, qclip: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qclip_ffmpeg.probe import INTERRUPTED
+    from qclip_ffmpeg.measurement import INTERRUPTED
 
     stopped = msgspec.structs.replace(TRACK, complete=False, warnings=[INTERRUPTED])
-    monkeypatch.setattr("qclip_ffmpeg.probe.probe", lambda *_, **__: stopped)
+    monkeypatch.setattr("qclip_ffmpeg.measurement.probe", lambda *_, **__: stopped)
     done = qclip("clip.mp4", "-o", "t.json", "--write-metadata", "out.mkv", "-q")
     assert done.code == 130
     assert json.loads((folder / "t.json").read_text())["complete"] is False

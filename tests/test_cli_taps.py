@@ -22,7 +22,7 @@ from jsonschema import Draft202012Validator
 from qclip_ffmpeg.emit.sidecar import from_json, json_schema, to_json
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.probe import ProbeSettings, probe
+from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.taps import READER_GONE
 from qclip_ffmpeg.track import pool

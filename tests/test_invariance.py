@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from qclip_ffmpeg.probe import ProbeSettings, frame_views_of
+from qclip_ffmpeg.measurement import ProbeSettings, frame_views_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer

@@ -31,11 +31,15 @@ def test_the_layout_names_every_module() -> None:
         assert path.name == "__init__.py" or f"`{path.name}`" in table, path.name
 
 
-def test_the_python_snippet_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_snippets_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
-    snippet = README.split("```python")[1].split("```")[0]
-    exec(compile(snippet, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("0.0 4.0 ")
+    printed = []
+    for snippet in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(snippet, "README.md", "exec"), {})
+        printed.append(capsys.readouterr().out)
+    first, second = printed
+    assert first.startswith("0.0 4.0 ")
+    assert re.fullmatch(r"bbb-720p\.mp4 [\d.]+ \[.*\]\ngone\.mp4 gone\.mp4: no such file.*\n", second)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMA["$defs"]))

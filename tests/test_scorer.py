@@ -14,7 +14,7 @@ import torch
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.frame import Frame
-from qclip_ffmpeg.probe import probe
+from qclip_ffmpeg.measurement import probe
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.scorer import Scorer, WindowViews, choose_device, cpu_count, segment_score
 

@@ -16,7 +16,7 @@ from qclip_ffmpeg import files
 from qclip_ffmpeg.emit.sidecar import from_json, json_schema, sidecar_path, to_json
 from qclip_ffmpeg.errors import InputError, OutputError, UsageError
 from qclip_ffmpeg.files import write_atomically
-from qclip_ffmpeg.probe import ProbeSettings, failed_track, probe
+from qclip_ffmpeg.measurement import ProbeSettings, failed_track, probe
 from qclip_ffmpeg.reader import InputOptions
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.track import QualityTrack

@@ -36,7 +36,7 @@ from qclip_ffmpeg.cli.console import EXIT_INTERRUPTED, StageProgress, fail, warn
 from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.files import make_folder
-from qclip_ffmpeg.probe import library_versions
+from qclip_ffmpeg.measurement import library_versions
 from qclip_ffmpeg.train.clips import SamplingRecipe
 
 NAME = "accuracy"

@@ -22,7 +22,7 @@ from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.probe import shown_of
+from qclip_ffmpeg.measurement import shown_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.train.clips import SamplingRecipe, clip_views

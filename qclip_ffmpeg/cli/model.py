@@ -170,7 +170,7 @@ def evaluate_command(
 
     from qclip_ffmpeg.checkpoint import load_model
     from qclip_ffmpeg.files import make_folder
-    from qclip_ffmpeg.probe import ProbeSettings, model_warnings
+    from qclip_ffmpeg.measurement import ProbeSettings, model_warnings
     from qclip_ffmpeg.scorer import Scorer
     from qclip_ffmpeg.train.config import DataPreset
     from qclip_ffmpeg.train.evaluate import evaluate, measured_by, score_clips, write_evaluation

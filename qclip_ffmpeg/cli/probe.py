@@ -1,6 +1,6 @@
 """qclip-probe: the quality track of videos."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from qclip_ffmpeg.errors import OutputError, QClipError, UsageError
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.probe import Measurement, ProbeSettings
+    from qclip_ffmpeg.measurement import Measurement, ProbeSettings
     from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
@@ -302,7 +302,7 @@ def check_not_measuring(context: click.Context) -> None:
 
 def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
     """What the options say of how to measure."""
-    from qclip_ffmpeg.probe import ProbeSettings
+    from qclip_ffmpeg.measurement import ProbeSettings
     from qclip_ffmpeg.views import Display
 
     return ProbeSettings(
@@ -343,7 +343,7 @@ def measure(
     """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
     from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
     from qclip_ffmpeg.inputs import displayed_name
-    from qclip_ffmpeg.probe import INTERRUPTED, failed_track, probe
+    from qclip_ffmpeg.measurement import INTERRUPTED, failed_track, probe_many
     from qclip_ffmpeg.scorer import Scorer, cpu_count
 
     threads = options["threads"] or cpu_count()
@@ -351,46 +351,49 @@ def measure(
     model = load_model(DEFAULT_MODEL if options["model_name"] is None else options["model_name"])
     scorer = Scorer(model, options["device"], options["precision"], threads)
     tracks: list[QualityTrack] = []
-    code = 0
+    codes: list[int] = []
 
     def on_segment(measurement: "Measurement", segment: "SegmentScore") -> None:
         lines.add(measurement, segment)
         progress.update(measurement.name, measurement.frame_count, measurement.done_s, measurement.expected_s)
 
-    with console.ProbeProgress(options["quiet"]) as progress:
+    def announced() -> Iterator[str]:
         for source in sources:
             progress.start(displayed_name(source))
-            try:
-                track = probe(
-                    source,
-                    scorer=scorer,
-                    settings=settings,
-                    options=of_input,
-                    on_segment=on_segment,
-                    timing=options["timing"],
-                    cut_off=cut_off,
-                )
-            except KeyboardInterrupt:
-                if not tracks and not options["live"]:
-                    raise
-                tracks.append(failed_track(source, QClipError(INTERRUPTED), scorer, settings, of_input))
-                return tracks, console.EXIT_INTERRUPTED
-            except QClipError as error:
-                if len(sources) == 1:
-                    raise
-                console.fail("qclip-probe", str(error))
-                code = code or error.exit_code
-                tracks.append(failed_track(source, error, scorer, settings, of_input))
-                continue
-            tracks.append(track)
-            if options["sidecar"]:
-                not_written = write_sidecar(source, track)
-                code = code or not_written
-            not_whole = say_incomplete(track)
-            code = code or not_whole
-            if INTERRUPTED in track.warnings:
-                return tracks, console.EXIT_INTERRUPTED
-    return tracks, code
+            yield source
+
+    def refused(_: object, error: QClipError) -> None:
+        if len(sources) == 1:
+            raise error
+        codes.append(report(error))
+
+    with console.ProbeProgress(options["quiet"]) as progress:
+        measured = probe_many(
+            announced(),
+            scorer=scorer,
+            settings=settings,
+            options=of_input,
+            on_segment=on_segment,
+            on_error=refused,
+            timing=options["timing"],
+            cut_off=cut_off,
+        )
+        try:
+            for source, track in zip(sources, measured, strict=False):  # Ctrl-C makes it shorter
+                tracks.append(track)
+                if track.segments:  # without any it was refused, and that was said
+                    if options["sidecar"]:
+                        codes.append(write_sidecar(source, track))
+                    codes.append(say_incomplete(track))
+                if INTERRUPTED in track.warnings:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if not tracks and not options["live"]:
+                raise
+            stopped = QClipError(INTERRUPTED)
+            tracks += [failed_track(source, stopped, scorer, settings, of_input) for source in sources[len(tracks) :]]
+            return tracks, console.EXIT_INTERRUPTED
+    return tracks, next(filter(None, codes), 0)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from qclip_ffmpeg.inputs import STDIN
 from qclip_ffmpeg.taps import Tee, write_all
 
 if TYPE_CHECKING:
-    from qclip_ffmpeg.probe import Measurement
+    from qclip_ffmpeg.measurement import Measurement
     from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 DEFAULT_IDLE_S = Fraction(10)

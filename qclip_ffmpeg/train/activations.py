@@ -20,8 +20,8 @@ from torch import Tensor
 from qclip_ffmpeg.checkpoint import LoadedModel, sha256_of_file, write_tensors
 from qclip_ffmpeg.errors import InputError, ModelError, UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
+from qclip_ffmpeg.measurement import library_versions, run_ahead
 from qclip_ffmpeg.model import Frozen, Joint
-from qclip_ffmpeg.probe import library_versions, run_ahead
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
 from qclip_ffmpeg.train.config import CacheRecipe

@@ -13,7 +13,7 @@ from qclip_ffmpeg.calibration import Calibration, NoiseBand, calibration_problem
 from qclip_ffmpeg.checkpoint import Card, LoadedModel
 from qclip_ffmpeg.domain import Domain, DomainCard
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.probe import run_ahead
+from qclip_ffmpeg.measurement import run_ahead
 from qclip_ffmpeg.scorer import Scorer, stderr_of_mean
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band

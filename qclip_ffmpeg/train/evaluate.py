@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.checkpoint import Card
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
-from qclip_ffmpeg.probe import library_versions, run_ahead
+from qclip_ffmpeg.measurement import library_versions, run_ahead
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress

@@ -1,6 +1,7 @@
-"""probe(): one video -> QualityTrack, the whole path in one readable place."""
+"""probe() and probe_many(): videos -> QualityTracks, the whole path in one readable place."""
 
 import math
+import os
 import queue
 import threading
 import time
@@ -20,9 +21,9 @@ from qclip_ffmpeg import __version__, reader
 from qclip_ffmpeg.active_picture import ActivePicture, Bars, Margins
 from qclip_ffmpeg.checkpoint import LoadedModel, load_model
 from qclip_ffmpeg.domain import is_odd_size
-from qclip_ffmpeg.errors import QClipError
+from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
-from qclip_ffmpeg.inputs import InputOptions, displayed_name
+from qclip_ffmpeg.inputs import InputOptions, VideoSource, displayed_name
 from qclip_ffmpeg.model import DISPLAY_LINES, LINES_TOLD, ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, Window, windows
@@ -207,7 +208,7 @@ class Measurement:
 
 
 def probe(
-    source: str,
+    source: VideoSource,
     *,
     scorer: Scorer | None = None,
     settings: ProbeSettings | None = None,
@@ -220,7 +221,7 @@ def probe(
 
     Args:
         source: a path, a URL, or "-" for standard input.
-        scorer: holds the model; made for the bundled default when None. Reuse it for several inputs.
+        scorer: holds the model; made for the bundled default when None. Reuse it for several inputs (see `probe_many`).
         settings: how to measure.
         options: what ffmpeg's input options would say of the source.
         on_segment: called after each segment is scored, in order.
@@ -235,6 +236,7 @@ def probe(
         UsageError: the source or the options cannot be used.
         InputError: not one frame could be measured.
     """
+    source = os.fspath(source)
     scorer = scorer or Scorer(load_model())
     settings = settings or ProbeSettings()
     measurement = Measurement(displayed_name(source), scorer, settings, options or InputOptions(), cut_off=cut_off)
@@ -275,6 +277,62 @@ def shown_of(
         "display": math.log2(lines / DISPLAY_LINES),
     }
     return WindowViews(window, views, torch.tensor([made[name] for name in config.measures]))
+
+
+def probe_many(
+    sources: Iterable[VideoSource],
+    *,
+    scorer: Scorer | None = None,
+    settings: ProbeSettings | None = None,
+    options: InputOptions | None = None,
+    on_segment: Callable[[Measurement, SegmentScore], None] | None = None,
+    on_error: Callable[[VideoSource, QClipError], None] | None = None,
+    timing: bool = False,
+    cut_off: Callable[[], str | None] = lambda: None,
+) -> Iterator[QualityTrack]:
+    """Measure several videos with one model: a track an input, in their order, each when it is asked for.
+
+    An input that cannot be measured costs itself only: its track has no segments, `complete` False and the reason as
+    the first of its warnings.
+
+    Args:
+        sources: inputs as `probe` takes them; the next one is taken when the track before it has been.
+        scorer: holds the model; made for the bundled default, with the first track, when None.
+        settings: how to measure, the same for all.
+        options: what ffmpeg's input options would say of each of them.
+        on_segment: called after each segment is scored, in order.
+        on_error: called with an input that cannot be measured and the reason, before its track is yielded. What it
+            raises ends the iteration.
+        timing: put the time spent into the tracks.
+        cut_off: as `open_video` takes it.
+
+    Raises:
+        TypeError: `sources` is one path, not several.
+        KeyboardInterrupt: Ctrl-C came before the first segment of an input. Where it came later, that input's track,
+            incomplete, is the last one.
+    """
+    if isinstance(sources, str):
+        raise TypeError(f"probe_many() takes several inputs, not one path ({sources!r}); use probe()")
+    scorer = scorer or Scorer(load_model())
+    settings, options = settings or ProbeSettings(), options or InputOptions()
+    for source in sources:
+        try:
+            track = probe(
+                source,
+                scorer=scorer,
+                settings=settings,
+                options=options,
+                on_segment=on_segment,
+                timing=timing,
+                cut_off=cut_off,
+            )
+        except QClipError as error:
+            if on_error is not None:
+                on_error(source, error)
+            track = failed_track(source, error, scorer, settings, options)
+        yield track
+        if INTERRUPTED in track.warnings:
+            return
 
 
 def frame_views_of(
@@ -338,10 +396,15 @@ def looks_of(frames: Sequence[Frame], config: ModelConfig) -> list[list[tuple[Fr
 
 
 def failed_track(
-    source: str, error: QClipError, scorer: Scorer, settings: ProbeSettings, options: InputOptions
+    source: VideoSource, error: QClipError, scorer: Scorer, settings: ProbeSettings, options: InputOptions
 ) -> QualityTrack:
     """The incomplete track of an input that could not be measured at all, to keep its place among several."""
-    return Measurement(displayed_name(source), scorer, settings, options, problems=[str(error)]).track()
+    source = os.fspath(source)
+    try:
+        name = displayed_name(source)
+    except UsageError:  # no URL, and nobody can tell what in it is a password
+        name = source.partition("://")[0] + "://"
+    return Measurement(name, scorer, settings, options, problems=[str(error)]).track()
 
 
 def run_ahead(items: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
