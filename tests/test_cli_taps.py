@@ -275,7 +275,7 @@ def test_ctrl_c_ends_the_scores_and_not_the_stream(pipeline: Callable[..., Pipel
     before = pipes.passed_on.stat().st_size
     time.sleep(1)
     assert pipes.passed_on.stat().st_size > before
-    pipes.ffmpeg.kill()
+    pipes.probe.send_signal(signal.SIGINT)  # once more, and the stream ends, too
     assert b"Traceback" not in pipes.all_end()
     assert pipes.probe.returncode == 130
     header, *segments, summary = lines_of((tmp_path / "live.ndjson").read_bytes())
