@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 
 from qclip_ffmpeg.frame import Picture
 from qclip_ffmpeg.track import Area
-from qclip_ffmpeg.views import WHOLE
 
 Bars = Literal["cut", "keep"]
 
@@ -155,7 +154,7 @@ class ActivePicture:
     def part(self) -> tuple[Fraction, Fraction]:
         """Shares of the width and height that are active picture in the window settled last."""
         if self._size_px is None or (area_px := self.area_px) is None:
-            return WHOLE
+            return Fraction(1), Fraction(1)
         return Fraction(area_px.width, self._size_px[1]), Fraction(area_px.height, self._size_px[0])
 
     @property

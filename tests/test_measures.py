@@ -44,8 +44,8 @@ def told_of(path: Path, display: Display = FULL_HD) -> list[float]:
 
 def test_bars_do_not_change_what_is_told(media: Callable[..., Path], encode: Callable[..., Path]) -> None:
     """Nothing moves in bars, and they are not fitted into the display."""
-    bare = media("bare.mkv", 1, (320, 180), 10, source="testsrc2", c="ffv1")
-    boxed = encode(bare, "boxed.mkv", c="ffv1", vf="pad=320:240:0:30")
+    bare = media("told.mkv", 1, (320, 180), 10, source="testsrc2", c="ffv1")
+    boxed = encode(bare, "told-boxed.mkv", c="ffv1", vf="pad=320:240:0:30")
     motion, display = told_of(bare)
     assert motion > math.log1p(0.1)
     assert told_of(boxed) == [pytest.approx(motion, rel=0.02), display]
@@ -58,12 +58,12 @@ def test_bars_do_not_change_what_is_told(media: Callable[..., Path], encode: Cal
     ids=str,
 )
 def test_lines_are_told_as_far_as_models_know_them(display: Display, lines: int, media: Callable[..., Path]) -> None:
-    clip = media("small.mkv", 0.4, (256, 144), 10, c="ffv1")
+    clip = media("told-small.mkv", 0.4, (256, 144), 10, c="ffv1")
     assert told_of(clip, display)[1] == pytest.approx(math.log2(lines / 480), abs=1e-3)
 
 
 def test_a_model_without_measures_is_told_nothing(media: Callable[..., Path]) -> None:
-    with open_video(str(media("small.mkv", 0.4, (256, 144), 10, c="ffv1"))) as video:
+    with open_video(str(media("told-small.mkv", 0.4, (256, 144), 10, c="ffv1"))) as video:
         first = next(windows(video, segment_s=1, frames_per_window=2))  # type: ignore[arg-type]
         assert shown_of(first, video.info, FULL_HD, TINY, 0).measures is None
 

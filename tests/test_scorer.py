@@ -21,6 +21,7 @@ from qclip_ffmpeg.scorer import Scorer, WindowViews, choose_device, cpu_count, s
 pytest_plugins = ["model_fixtures"]
 
 DISPLAY_LINE = Fraction(1, 25)
+TOLD = torch.tensor([1.0, 0.5])  # motion and display, which the bundled model wants to know
 
 
 def window(index: int, frames: int, flags: frozenset[str] = frozenset()) -> Window:
@@ -42,19 +43,19 @@ def window(index: int, frames: int, flags: frozenset[str] = frozenset()) -> Wind
     return Window(index, Fraction(index), Fraction(index + 1), 1000 * index, picked, 25, 1 / 3, flags)
 
 
-def inputs(*frames: int, seed: int = 0) -> Iterator[WindowViews]:
+def inputs(*frames: int, seed: int = 0, measures: torch.Tensor | None = None) -> Iterator[WindowViews]:
     """One window of random views for each number of frames."""
     generator = torch.Generator().manual_seed(seed)
     for index, count in enumerate(frames):
-        yield WindowViews(window(index, count), torch.rand(count, 2, 3, 224, 224, generator=generator))
+        yield WindowViews(window(index, count), torch.rand(count, 2, 3, 224, 224, generator=generator), measures)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_do_not_change_a_digit(threads: int, scorer: Scorer) -> None:
     """The unit of work is a frame on one thread, whatever the number of threads."""
     counts = (3, 1, 2)
-    one = list(Scorer(scorer.model, "cpu", threads=1).score(inputs(*counts)))
-    assert list(Scorer(scorer.model, "cpu", threads=threads).score(inputs(*counts))) == one
+    one = list(Scorer(scorer.model, "cpu", threads=1).score(inputs(*counts, measures=TOLD)))
+    assert list(Scorer(scorer.model, "cpu", threads=threads).score(inputs(*counts, measures=TOLD))) == one
 
 
 def test_torchs_own_threads_do_not_change_a_digit(scorer: Scorer) -> None:
@@ -62,9 +63,9 @@ def test_torchs_own_threads_do_not_change_a_digit(scorer: Scorer) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = list(scorer.score(inputs(2)))
+        one = list(scorer.score(inputs(2, measures=TOLD)))
         torch.set_num_threads(2)
-        assert list(scorer.score(inputs(2))) == one
+        assert list(scorer.score(inputs(2, measures=TOLD))) == one
     finally:
         torch.set_num_threads(before)
 
@@ -194,9 +195,9 @@ def test_torchs_thread_count_is_restored(tiny_scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_is_close(precision: str, scorer: Scorer) -> None:
-    [exact] = scorer.score(inputs(1))
+    [exact] = scorer.score(inputs(1, measures=TOLD))
     half = Scorer(scorer.model, "cpu", precision, threads=2)
-    [close] = half.score(inputs(1))
+    [close] = half.score(inputs(1, measures=TOLD))
     assert half.precision == precision
     assert close.score is not None
     assert close != exact, "the tower did run in another precision"
