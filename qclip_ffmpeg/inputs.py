@@ -73,7 +73,12 @@ def ffmpeg_url(source: str) -> str:
 
 def can_be_opened_again(source: str) -> bool:
     """Whether opening it twice gives the same bytes: a file or a URL, but no pipe, named or not."""
-    return is_url(source) or Path(source).is_file()
+    return is_url(source) or is_file(source)
+
+
+def is_file(source: str) -> bool:
+    """Whether it is a file, which can be read twice. "-" is standard input, whatever lies in the folder."""
+    return source != STDIN and not is_url(source) and Path(source).is_file()
 
 
 def displayed_name(source: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal, TypeVar
+from numbers import Rational
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions, VideoSource, displayed_name
 from qclip_ffmpeg.model import DISPLAY_LINES, LINES_TOLD, ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
-from qclip_ffmpeg.sampling import Policy, Window, windows
+from qclip_ffmpeg.sampling import MOST_FRAMES, Policy, Window, windows
 from qclip_ffmpeg.scorer import WINDOWS_IN_WORK, Scorer, WindowViews, segment_score
 from qclip_ffmpeg.track import (
     SCHEMA_VERSION,
@@ -68,6 +69,27 @@ class ProbeSettings:
     """Each segment is reported when it is scored, and does not wait for the next one. The scores are the same."""
     drop: bool = False
     """A window that comes while one is being scored and another one waits is not scored; decoding never waits."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where a field cannot be."""
+        length, frames = self.segment_s, self.frames_per_window
+        for wrong, said in (
+            (
+                length != "keyframes" and not (isinstance(length, Rational) and length > 0),
+                f'segment_s = {length!r}: give seconds above 0 as a Fraction, or "keyframes"',
+            ),
+            (
+                self.sampling not in get_args(Policy),
+                f"sampling = {self.sampling!r}: choose one of {', '.join(get_args(Policy))}",
+            ),
+            (
+                frames is not None and not 1 <= frames <= MOST_FRAMES,
+                f"frames_per_window = {frames}: give 1 to {MOST_FRAMES}",
+            ),
+            (not isinstance(self.display, Display), f"display = {self.display!r}: give a Display"),
+        ):
+            if wrong:
+                raise UsageError(said)
 
 
 @dataclass(slots=True)
@@ -301,12 +323,12 @@ def probe_many(
         settings: how to measure, the same for all.
         options: what ffmpeg's input options would say of each of them.
         on_segment: called after each segment is scored, in order.
-        on_error: called with an input that cannot be measured and the reason, before its track is yielded. What it
-            raises ends the iteration.
+        on_error: called with an input that cannot be measured and the reason, before its track is yielded.
         timing: put the time spent into the tracks.
         cut_off: as `open_video` takes it.
 
     Raises:
+        Exception: what a callback raises.
         TypeError: `sources` is one path, not several.
         KeyboardInterrupt: Ctrl-C came before the first segment of an input. Where it came later, that input's track,
             incomplete, is the last one.
@@ -315,6 +337,16 @@ def probe_many(
         raise TypeError(f"probe_many() takes several inputs, not one path ({sources!r}); use probe()")
     scorer = scorer or Scorer(load_model())
     settings, options = settings or ProbeSettings(), options or InputOptions()
+    callers: list[Exception] = []
+
+    def tell(measurement: Measurement, segment: SegmentScore) -> None:
+        try:
+            if on_segment is not None:
+                on_segment(measurement, segment)
+        except Exception as error:
+            callers.append(error)
+            raise
+
     for source in sources:
         try:
             track = probe(
@@ -322,11 +354,13 @@ def probe_many(
                 scorer=scorer,
                 settings=settings,
                 options=options,
-                on_segment=on_segment,
+                on_segment=tell,
                 timing=timing,
                 cut_off=cut_off,
             )
         except QClipError as error:
+            if callers:  # no fault of the input
+                raise
             if on_error is not None:
                 on_error(source, error)
             track = failed_track(source, error, scorer, settings, options)

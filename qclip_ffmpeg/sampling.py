@@ -15,6 +15,7 @@ from qclip_ffmpeg.frame import Frame
 
 Policy = Literal["motion", "uniform", "random", "mixed"]
 KEYFRAME_SEGMENT_MIN_S = Fraction(1)  # intra-only streams would otherwise give a segment a frame
+MOST_FRAMES = 64  # of a window: every one of them is scored
 LOW_MOTION = 0.05  # mean absolute luma difference in 8-bit code values; below it nothing moves but noise
 
 
@@ -167,7 +168,9 @@ def make_buffer(policy: Policy, frames_per_window: int, seed: int, segment: int)
         return UniformBuffer(frames_per_window)
     if policy == "random":
         return RandomBuffer(frames_per_window, np.random.default_rng([seed, segment]))
-    return MixedBuffer(frames_per_window)
+    if policy == "mixed":
+        return MixedBuffer(frames_per_window)
+    raise ValueError(f"no sampling policy {policy!r}")
 
 
 @dataclass(slots=True)

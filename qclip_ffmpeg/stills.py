@@ -7,11 +7,10 @@ again costs little beside scoring, and one frame at a time.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 
 from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.frame import Frame, VideoInfo
-from qclip_ffmpeg.inputs import InputOptions
+from qclip_ffmpeg.inputs import InputOptions, is_file
 from qclip_ffmpeg.pictures import jpeg
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.track import TIME_DECIMALS, Area, FrameTime, SegmentScore
@@ -51,7 +50,7 @@ def stills(source: str, segments: Sequence[SegmentScore], options: InputOptions 
         segments: of its track.
         options: as it was measured with.
     """
-    if segments and not Path(source).is_file():
+    if segments and not is_file(source):
         return Stills(missing="the scored frames are not shown, only a file can be read a second time")
     found = {}
     try:

@@ -183,7 +183,8 @@ class SegmentScore(Struct, frozen=True):
         described("what makes the score less certain, sorted: " + "; ".join(f"{k}: {v}" for k, v in FLAGS.items())),
     ]
     active_picture_px: Annotated[
-        Area | None, described("what was scored, without black bars; null: the picture changes size, all of it was")
+        Area | None,
+        described("what was scored, without black bars; null: a picture that changes size, or dropped"),
     ] = None
     sampling_stderr: Annotated[
         float | None,

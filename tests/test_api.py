@@ -173,3 +173,30 @@ def test_without_pandas_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UsageError, match=r"pip install 'qclip-ffmpeg\[pandas\]'"):
         tiny_track(1).to_pandas()
+
+
+# What a caller gets wrong
+
+
+def test_what_a_callback_raises_is_no_fault_of_the_input(clip: Path, tiny_scorer: Scorer) -> None:
+    def refuse(*_: object) -> None:
+        raise UsageError("mine")
+
+    with pytest.raises(UsageError, match="mine"):
+        list(probe_many([clip], scorer=tiny_scorer, settings=ONE_FRAME, on_segment=refuse))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sampling": "motoin"}, "sampling = 'motoin': choose one of motion"),
+        ({"segment_s": 0}, "segment_s = 0: give seconds above 0"),
+        ({"segment_s": "keyframe"}, "segment_s = 'keyframe'"),
+        ({"segment_s": 0.1}, "segment_s = 0.1: .* as a Fraction"),
+        ({"frames_per_window": 65}, "frames_per_window = 65: give 1 to 64"),
+        ({"display": "1080"}, "display = '1080': give a Display"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ProbeSettings(**wrong)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 import shlex
 import subprocess
@@ -163,7 +164,7 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
     "copy is the input": ("clip.mp4 --write-metadata clip.mp4 -y", 2, ["--write-metadata clip.mp4", "one of the in"]),
     "copy links to the input": ("clip.mp4 --write-metadata link.mkv -y", 2, ["link.mkv", "one of the inputs"]),
     "copy of two": ("clip.mp4 other.mp4 --write-metadata out.mkv", 2, ["--write-metadata out.mkv", "one input"]),
-    "copy of a pipe": ("- --write-metadata out.mkv", 2, ["--write-metadata out.mkv", "one input, a file"]),
+    "track of a pipe": ("- --write-metadata out.mkv", 2, ["--from-sidecar: - is not a file"]),
     "copy to mpegts": ("clip.mp4 --write-metadata out.ts", 2, ["out.ts", "is no container that keeps", ".mkv"]),
     "copy to nothing": ("clip.mp4 --write-metadata out", 2, ["out", "without a suffix", ".mkv"]),
     "copy in no folder": ("clip.mp4 --write-metadata gone/out.mkv", 2, ["gone/out.mkv", "existing folder"]),
@@ -303,3 +304,43 @@ def test_ctrl_c_writes_what_was_measured_and_copies_nothing(
     assert done.code == 130
     assert json.loads((folder / "t.json").read_text())["complete"] is False
     assert not (folder / "out.mkv").exists()
+
+
+def test_a_live_file_that_cannot_be_written_does_not_stop_the_others(folder: Path, qclip: Command) -> None:
+    done = qclip("clip.mp4", "--live", "--idle", "0.1", "-o", "t.ndjson", "-of", "ndjson", "-q", "-y")
+    assert done.code == 0
+    options = ["-of", "ndjson", "-o", "/dev/full", "-of", "ndjson", "-o", "t2.ndjson", "-of", "csv", "-o", "t.csv"]
+    done = qclip("clip.mp4", "--live", "--idle", "0.1", *options, "-q")
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr.count("/dev/full") == 1, "said once"
+    assert (folder / "t2.ndjson").read_bytes() == (folder / "t.ndjson").read_bytes()
+    assert (folder / "t.csv").exists()
+
+
+@pytest.mark.parametrize("source", [".", "-", "http://localhost/x.mp4"])
+def test_what_has_no_sidecar_beside_it(source: str, emit: Command, folder: Path, qclip: Command) -> None:
+    for option in ("--from-sidecar", "--sidecar"):
+        done = qclip(source, option)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"qclip-probe: {option}: ")
+
+
+def test_a_sidecar_older_than_its_video_is_said(emit: Command, folder: Path) -> None:
+    os.utime(folder / "clip.mp4", (2e9, 2e9))
+    done = emit("clip.mp4 -of csv")
+    assert done.code == 0
+    assert "clip.mp4.qclip.json: is older than clip.mp4" in done.stderr
+
+
+@pytest.mark.parametrize("options", [("--plot", "t.jpg"), ("--html", "t.png")])
+def test_pictures_are_named_after_what_they_are(options: tuple[str, str], folder: Path, qclip: Command) -> None:
+    done = qclip("clip.mp4", *options)
+    assert (done.code, done.stdout) == (2, "")
+    assert "give a name that ends so" in done.stderr
+
+
+def test_a_file_named_like_standard_input_is_not_it(folder: Path, qclip: Command) -> None:
+    (folder / "clip.mp4").rename(folder / "-")
+    done = qclip("-", "--write-metadata", "t.mkv", stdin=folder / "-")
+    assert (done.code, done.stdout) == (2, "")
+    assert "copies one input, a file" in done.stderr

@@ -108,7 +108,7 @@ FAILURES = {
     "wrong size": ([*RAW[:2], "-s", "9000x9000", "-o", "out.json"], 1, "-s"),
     "nothing there": (["-ss", "100", *RAW, "-o", "out.json"], 1, "earlier -ss"),
     "disk full": ([*RAW, "-t", "0.4", "-of", "json", "-o", "/dev/full"], 1, "/dev/full"),
-    "disk full, live": ([*RAW, "--live", "-of", "ndjson", "-o", "/dev/full"], 1, "/dev/full"),
+    "disk full, live": ([*RAW, "-t", "0.4", "--live", "-of", "ndjson", "-o", "/dev/full"], 1, "/dev/full"),
 }
 
 

@@ -73,8 +73,9 @@ def check_file(option: str, path: Path, sources: list[str], overwrite: bool) -> 
 def check_copy(copy: Path, sources: list[str]) -> None:
     """Refuse a copy of what is not one file, or into a container that would lose something."""
     from qclip_ffmpeg.emit.remux import check_metadata_target
+    from qclip_ffmpeg.inputs import is_file
 
-    if len(sources) != 1 or not Path(sources[0]).is_file():
+    if len(sources) != 1 or not is_file(sources[0]):
         raise UsageError(f"--write-metadata {copy}: copies one input, a file; give one")
     if copy.exists() and not copy.is_file():
         raise UsageError(f"--write-metadata {copy}: is no regular file; choose another place")
@@ -187,7 +188,7 @@ def read_sidecars(sources: list[str]) -> tuple[list["QualityTrack"], int]:
     """
     from qclip_ffmpeg.emit.sidecar import from_json, sidecar_path
     from qclip_ffmpeg.errors import InputError
-    from qclip_ffmpeg.inputs import displayed_name
+    from qclip_ffmpeg.inputs import displayed_name, exists
 
     tracks = []
     code = 0
@@ -199,6 +200,8 @@ def read_sidecars(sources: list[str]) -> tuple[list["QualityTrack"], int]:
             raise UsageError(f"{path}: cannot be read ({error.strerror}); measure {source} with --sidecar") from None
         if track.source.name != displayed_name(source):
             raise InputError(f"{path}: is the track of {track.source.name}, not of {source}; measure it again")
+        if exists(Path(source)) and Path(source).stat().st_mtime > path.stat().st_mtime:
+            console.warn("qclip-probe", f"{path}: is older than {source}; measure it again if the video has changed")
         tracks.append(track)
         code = say_incomplete(track) or code
     return tracks, code

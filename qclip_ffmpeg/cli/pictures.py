@@ -34,20 +34,24 @@ def picture_outputs(plot: Path | None, html: Path | None, sources: list[str], op
     if plot is not None:
         check_count("--plot", len(sources))
         check_matplotlib()
-        made.append(picture("--plot", plot, draw_plot))
+        made.append(picture("--plot", plot, (".png",), draw_plot))
     if html is not None:
         check_count("--html", len(sources))
-        made.append(picture("--html", html, partial(draw_report, sources, options)))
+        made.append(picture("--html", html, (".html", ".htm"), partial(draw_report, sources, options)))
     return made
 
 
-def picture(option: str, path: Path, draw: "Callable[[Sequence[QualityTrack]], bytes]") -> Output:
+def picture(
+    option: str, path: Path, suffixes: tuple[str, ...], draw: "Callable[[Sequence[QualityTrack]], bytes]"
+) -> Output:
     """The output of one option. A picture of one input and of several is the same thing."""
     from qclip_ffmpeg.emit.registry import Format
 
     if path == STDOUT:
         raise UsageError(f"{option} -: a picture goes to a file; name one")
-    return Output(Format(option, (), lambda track: draw([track]), draw), path)
+    if path.suffix.lower() not in suffixes and (path.is_file() or not path.exists()):  # devices have names of their own
+        raise UsageError(f"{option} {path}: writes {suffixes[0]} and nothing else; give a name that ends so")
+    return Output(Format(option, suffixes, lambda track: draw([track]), draw), path)
 
 
 def draw_plot(tracks: "Sequence[QualityTrack]") -> bytes:

@@ -254,21 +254,21 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     for each segment of time.
     """
     sources = [*more_inputs, *inputs]
-    check_sources(sources, options["sidecar"])
+    if options["from_sidecar"]:
+        check_not_measuring(context)
+    check_sources(sources, "--from-sidecar" if options["from_sidecar"] else "--sidecar" if options["sidecar"] else None)
     pictures = {f"--{name}": options[name] for name in ("plot", "html")}
     check_files(options["paths"], options["copy"], pictures, sources, options["overwrite"])
     outputs = outputs_of(options["formats"], options["paths"], options["to_stdout"], sources)
     outputs = outputs or default_outputs(options)
     outputs += picture_outputs(options["plot"], options["html"], sources, input_options(options, threads=1))
-    if options["from_sidecar"]:
-        check_not_measuring(context)
     check_taps(options, sources, outputs)
     at_once = [output for output in outputs if options["live"] and is_live(output)]
     with teed(options["tee"]) as cut_off, LiveLines(at_once) as lines:
         tracks, code = read_sidecars(sources) if options["from_sidecar"] else measure(sources, options, lines, cut_off)
         lines.end(tracks[0])
         at_the_end = [output for output in outputs if output not in at_once]
-        not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1)
+        not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1) or lines.code
         if not options["quiet"] and not any(output.to_stdout for output in outputs):
             console.print_tracks(tracks)
             console.print_notes(tracks)
@@ -279,8 +279,13 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     return code or not_written
 
 
-def check_sources(sources: list[str], sidecar: bool) -> None:
-    """Refuse inputs that cannot end well before any time is spent."""
+def check_sources(sources: list[str], beside: str | None) -> None:
+    """Refuse inputs that cannot end well before any time is spent.
+
+    Args:
+        sources: the inputs.
+        beside: the option that needs a sidecar beside each, if there is one.
+    """
     from qclip_ffmpeg.inputs import STDIN, displayed_name, is_url
 
     if not sources:
@@ -288,8 +293,13 @@ def check_sources(sources: list[str], sidecar: bool) -> None:
     if sources.count(STDIN) > 1:
         raise UsageError("- is given twice; standard input can be read once")
     names = [displayed_name(s) for s in sources]  # refuses what is no address
-    if sidecar and (lone := [n for s, n in zip(sources, names, strict=True) if s == STDIN or is_url(s)]):
-        raise UsageError(f"--sidecar: {lone[0]} is not a file to put a sidecar beside; write to a file with -o")
+    if beside is None:
+        return
+    if lone := [n for s, n in zip(sources, names, strict=True) if s == STDIN or is_url(s)]:
+        else_do = "write to a file with -o" if beside == "--sidecar" else "name a file"
+        raise UsageError(f"{beside}: {lone[0]} is not a file to have a sidecar beside it; {else_do}")
+    if folders := [s for s in sources if Path(s).is_dir()]:
+        raise UsageError(f"{beside}: {folders[0]} is a folder; name the video files in it")
 
 
 def check_not_measuring(context: click.Context) -> None:

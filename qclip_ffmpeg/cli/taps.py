@@ -11,7 +11,7 @@ import click
 
 from qclip_ffmpeg.cli.outputs import STDOUT, Output, report
 from qclip_ffmpeg.errors import QClipError, UsageError
-from qclip_ffmpeg.inputs import STDIN
+from qclip_ffmpeg.inputs import STDIN, is_file
 from qclip_ffmpeg.taps import Tee, write_all
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check_taps(options: dict[str, Any], sources: list[str], outputs: list[Output
         check_live(sources, outputs)
     if options["drop"] and not (options["tee"] or options["live"]):
         raise UsageError("--drop: nothing waits for the scores of a finished file; add --live or --tee")
-    if options["idle_s"] is not None and not (options["live"] and Path(sources[0]).is_file()):
+    if options["idle_s"] is not None and not (options["live"] and is_file(sources[0])):
         raise UsageError("--idle: says when a growing file is finished; add --live, and name a file")
 
 
@@ -104,6 +104,8 @@ class LiveLines:
     """
 
     def __init__(self, outputs: list[Output]) -> None:
+        self.code = 0
+        """Exit code of what could not be written; it was said, and the others go on."""
         self._outputs = outputs
         self._descriptors: list[int] = []
         self._files = ExitStack()
@@ -145,9 +147,16 @@ class LiveLines:
             self._began = True
 
     def _write(self, line: bytes) -> None:
+        writable = []
         for output, descriptor in zip(self._outputs, self._descriptors, strict=True):
-            with said_of(output):
-                write_all(descriptor, line)
+            try:
+                with said_of(output):
+                    write_all(descriptor, line)
+            except QClipError as error:
+                self.code = report(error)
+                continue
+            writable.append((output, descriptor))
+        self._outputs, self._descriptors = [o for o, _ in writable], [d for _, d in writable]
 
 
 @contextmanager

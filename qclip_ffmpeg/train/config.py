@@ -23,6 +23,7 @@ from qclip_ffmpeg.model import (
     level_prompts,
     reads_text,
 )
+from qclip_ffmpeg.sampling import MOST_FRAMES
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.heads import Emphasis, feature_weights
@@ -44,8 +45,6 @@ BUNDLED_TOWER = TowerConfig(  # all that the file holds
     image_mean=(0.48145466, 0.4578275, 0.40821073),
     image_std=(0.26862954, 0.26130258, 0.27577711),
 )
-LARGEST_FRAMES = 64
-"""Of a window, as qclip-probe takes them."""
 AtLeast0 = Annotated[float, Meta(ge=0)]
 
 
@@ -176,8 +175,8 @@ def check_recipe(recipe: TrainRecipe) -> None:
             QClip(config)
     except UsageError as error:
         raise UsageError(f"[model] {error}") from None
-    if recipe.sampling.frames > LARGEST_FRAMES:
-        raise UsageError(f"[sampling] frames = {recipe.sampling.frames}: a model scores at most {LARGEST_FRAMES}")
+    if recipe.sampling.frames > MOST_FRAMES:
+        raise UsageError(f"[sampling] frames = {recipe.sampling.frames}: a model scores at most {MOST_FRAMES}")
     if recipe.optimiser.ridge is not None and reads_text(config):
         raise UsageError(f'[optimiser] ridge: levels = "{config.levels}" cannot start at a ridge regression')
     if recipe.optimiser.emphasis:
