@@ -184,6 +184,8 @@ def clock(seconds: float) -> str:
 
 def print_tracks(tracks: Sequence["QualityTrack"]) -> None:
     """A compact table: a line a file, its pooled figures, its worst moment and a sparkline of the track."""
+    from qclip_ffmpeg.emit.chart import worst_segments
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
     for title in ("length", "score", "p5", "worst"):
@@ -191,11 +193,10 @@ def print_tracks(tracks: Sequence["QualityTrack"]) -> None:
     table.add_column("over time, 0 to 100", no_wrap=True)
     table.add_column("notes", overflow="fold")
     for track in tracks:
-        scored = [s for s in track.segments if s.score is not None]
-        if not scored:
+        if not any(s.score is not None for s in track.segments):
             table.add_row(Text(track.source.name), "", "", "", "", "", "not measured")
             continue
-        worst = min(scored, key=lambda s: s.score if s.score is not None else 0.0)
+        [worst] = worst_segments(track, 1)
         notes = sorted({flag for s in track.segments for flag in s.flags}) + ([] if track.complete else ["incomplete"])
         table.add_row(
             Text(track.source.name),

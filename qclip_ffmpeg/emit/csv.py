@@ -4,16 +4,16 @@ import csv
 from collections.abc import Sequence
 from io import StringIO
 
-from qclip_ffmpeg.emit.figures import SEGMENT_FIGURES, decimal, segment_figures
+from qclip_ffmpeg.emit.figures import PLACE, SEGMENT_FIGURES, decimal, segment_figures
 from qclip_ffmpeg.track import QualityTrack
 
-PLACE = ("source", "index", "start_s", "end_s", "start_pts")
+PLACE_OF_ROW = ("source", *PLACE)
 
 
 def to_csv(tracks: Sequence[QualityTrack]) -> bytes:
     """A header and a row a segment. A cell without a value is empty; a track without segments has no row."""
     text = StringIO()
-    table = csv.DictWriter(text, PLACE + SEGMENT_FIGURES, restval="", lineterminator="\n")
+    table = csv.DictWriter(text, PLACE_OF_ROW + SEGMENT_FIGURES, restval="", lineterminator="\n")
     table.writeheader()
     for track in tracks:
         for segment in track.segments:
@@ -24,5 +24,5 @@ def to_csv(tracks: Sequence[QualityTrack]) -> bytes:
                 decimal(segment.end_s),
                 segment.start_pts,
             )
-            table.writerow(dict(zip(PLACE, place, strict=True)) | segment_figures(segment))
+            table.writerow(dict(zip(PLACE_OF_ROW, place, strict=True)) | segment_figures(segment))
     return text.getvalue().encode()

@@ -2,17 +2,10 @@
 
 import math
 
-from qclip_ffmpeg.track import TIME_DECIMALS, Levels, Pooled, QualityTrack, SegmentScore
+from qclip_ffmpeg.track import NUMBERS, TIME_DECIMALS, Levels, Pooled, QualityTrack, SegmentScore
 
-SEGMENT_FIGURES = (
-    "score",
-    "score_stderr",
-    "sampling_stderr",
-    *Levels.__struct_fields__,
-    "motion",
-    "frame_count",
-    "flags",
-)
+PLACE = ("index", "start_s", "end_s", "start_pts")
+SEGMENT_FIGURES = (*(name for name in NUMBERS if name not in PLACE), "flags")
 """Names of what `segment_figures` can hold, in its order."""
 
 
