@@ -186,7 +186,7 @@ class Composite:
         self.may_have_bars = level <= BLACK_LIMIT
         if not self.may_have_bars:
             return
-        light = in_8_bits(picture.max(axis=0))  # a saturated blue is no black
+        light = high_8_bits(picture.max(axis=0))  # a saturated blue is no black
         self.level = max(self.level, level)
         np.maximum(self._brightest, light, out=self._brightest)
         bright = light > level + BRIGHT_STEP
@@ -210,7 +210,8 @@ class Composite:
         return np.maximum(self._brightest, np.uint8(self.level)) - np.uint8(self.level)
 
 
-def in_8_bits(samples: Picture) -> NDArray[np.uint8]:
+def high_8_bits(samples: Picture) -> NDArray[np.uint8]:
+    """Samples cut to 8 bits, not rounded: the darker reading of what may be a bar."""
     return (samples >> 8 if samples.dtype == np.uint16 else samples).astype(np.uint8, copy=False)
 
 
@@ -218,7 +219,7 @@ def corner_level(picture: Picture) -> int:
     """Median of the brightest corner of (3, height, width), in 8-bit code values."""
     near, far = slice(None, CORNER_PX), slice(-CORNER_PX, None)
     corners = [picture[:, rows, columns].max(axis=0) for rows in (near, far) for columns in (near, far)]
-    return max(int(np.median(in_8_bits(corner))) for corner in corners)
+    return max(int(np.median(high_8_bits(corner))) for corner in corners)
 
 
 def bars_now(seen: Composite, before: Margins) -> Margins:

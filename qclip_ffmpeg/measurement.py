@@ -16,19 +16,17 @@ from typing import Literal, TypeVar, get_args
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
 
 from qclip_ffmpeg import __version__, reader
-from qclip_ffmpeg.active_picture import ActivePicture, Bars, Margins
+from qclip_ffmpeg.active_picture import ActivePicture, Bars
 from qclip_ffmpeg.checkpoint import LoadedModel, load_model
 from qclip_ffmpeg.domain import is_odd_size
 from qclip_ffmpeg.errors import QClipError, UsageError
-from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions, VideoSource, displayed_name
-from qclip_ffmpeg.model import DISPLAY_LINES, LINES_TOLD, ModelConfig
 from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import MOST_FRAMES, Policy, Window, windows
 from qclip_ffmpeg.scorer import WINDOWS_IN_WORK, Scorer, WindowViews, segment_score
+from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.track import (
     SCHEMA_VERSION,
     SCORE_DECIMALS,
@@ -43,7 +41,7 @@ from qclip_ffmpeg.track import (
     VideoStream,
     pool,
 )
-from qclip_ffmpeg.views import Display, View, frame_views, in_8_bits
+from qclip_ffmpeg.views import Display
 
 T = TypeVar("T")
 
@@ -278,29 +276,6 @@ def probe(
     return measurement.track(timing)
 
 
-def shown_of(
-    window: Window,
-    info: VideoInfo,
-    display: Display,
-    config: ModelConfig,
-    seed: int,
-    active: ActivePicture | None = None,
-) -> WindowViews:
-    """A window with all that the model is shown and told of it; the arguments are those of `frame_views_of`."""
-    active = active or ActivePicture()
-    views = frame_views_of(window, info, display, config, seed, active)
-    if not config.measures:
-        return WindowViews(window, views)
-    lowest, highest = LINES_TOLD
-    lines = min(max(display.shown_size_px(info, active.part)[1], lowest), highest)
-    made = {
-        # Nothing moves in bars: without them the mean is larger.
-        "motion": math.log1p(window.motion / float(active.part[0] * active.part[1])),
-        "display": math.log2(lines / DISPLAY_LINES),
-    }
-    return WindowViews(window, views, torch.tensor([made[name] for name in config.measures]))
-
-
 def probe_many(
     sources: Iterable[VideoSource],
     *,
@@ -367,66 +342,6 @@ def probe_many(
         yield track
         if INTERRUPTED in track.warnings:
             return
-
-
-def frame_views_of(
-    window: Window,
-    info: VideoInfo,
-    display: Display,
-    config: ModelConfig,
-    seed: int,
-    active: ActivePicture | None = None,
-) -> Tensor:
-    """What the model is shown of a window: (looks, len(views), 3, S, S), R'G'B' in 0..1.
-
-    A look is one frame through every view or, as `ModelConfig.view_frames` says, one frame for each view. The n-th look
-    of every window has its mosaic tiles at the same places, so that two encodes of one content are looked at alike.
-    Black bars are not shown. Of SDR, 8 bits are.
-
-    Args:
-        window: the frames, in presentation order.
-        info: of the video.
-        display: the screen that the active picture is fitted into.
-        config: of the model.
-        seed: of the places of mosaic tiles.
-        active: what the windows before this one showed of bars; nothing is known when None.
-    """
-    active = active or ActivePicture()
-
-    def views_of(place: int, frame: Frame, views: tuple[View, ...], bars_of: Callable[[Picture], Margins]) -> Tensor:
-        whole = frame.rgb() if info.transfer != "sdr" else in_8_bits(frame.rgb())
-        picture = bars_of(whole).cut(whole)
-        _, height_px, width_px = picture.shape
-        return frame_views(
-            picture,
-            display.shown_size_px(info, (Fraction(width_px, whole.shape[2]), Fraction(height_px, whole.shape[1]))),
-            info.transfer,
-            views,
-            np.random.default_rng([seed, place]),
-            config.backbone.image_px,
-        )
-
-    def seen(bars_of: Callable[[Picture], Margins]) -> Tensor:
-        return torch.stack(
-            [
-                torch.cat([views_of(place, frame, views, bars_of) for frame, views in look])
-                for place, look in enumerate(looks_of(window.frames, config))
-            ]
-        )
-
-    views = seen(active.look)
-    return views if active.settle() else seen(active.bars_of)  # other bars than those of the window before it
-
-
-def looks_of(frames: Sequence[Frame], config: ModelConfig) -> list[list[tuple[Frame, tuple[View, ...]]]]:
-    """Which frames are seen through which views, a look at a time. No frame is left out."""
-    if config.view_frames == "same":
-        return [[(frame, config.views)] for frame in frames]
-    count = len(config.views)
-    turns = [frames[min(turn, len(frames) - 1)] for turn in range(count * math.ceil(len(frames) / count))]
-    return [
-        [(turns[first + v], (view,)) for v, view in enumerate(config.views)] for first in range(0, len(turns), count)
-    ]
 
 
 def failed_track(

@@ -108,11 +108,6 @@ class Scorer:
         for shown, parts in self._each(inputs, self._frame_features, in_work):
             yield self._segment_score(shown.window, self._judged(shown, torch.cat(parts)))
 
-    def raw_scores(self, inputs: Iterable[WindowViews]) -> Iterator[float]:
-        """What the model makes of each window before `Card.scores`, in order."""
-        for judged in self.judged(inputs):
-            yield judged.raw
-
     def judged(self, inputs: Iterable[WindowViews]) -> Iterator[Judged]:
         """What the model makes of each window before its card has a say, in order."""
         for item, parts in self._each(inputs, self._frame_features):

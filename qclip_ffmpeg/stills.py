@@ -14,7 +14,7 @@ from qclip_ffmpeg.inputs import InputOptions, is_file
 from qclip_ffmpeg.pictures import jpeg
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.track import TIME_DECIMALS, Area, FrameTime, SegmentScore
-from qclip_ffmpeg.views import Display, in_8_bits, small_picture
+from qclip_ffmpeg.views import Display, on_screen, small_picture
 
 LONG_SIDE_PX = 320
 MOST_A_SEGMENT = 8
@@ -89,7 +89,7 @@ def spread(frames: Sequence[FrameTime], most: int) -> list[FrameTime]:
 
 def still(frame: Frame, info: VideoInfo, area: Area | None) -> Still:
     """One frame, cut to `area`, with square pixels, LONG_SIDE_PX long."""
-    whole = in_8_bits(frame.rgb()) if info.transfer == "sdr" else frame.rgb()
+    whole = on_screen(frame.rgb(), info.transfer)
     _, height_px, width_px = whole.shape
     picture = whole[:, area.y : area.y + area.height, area.x : area.x + area.width] if area else whole
     part = Fraction(picture.shape[2], width_px), Fraction(picture.shape[1], height_px)

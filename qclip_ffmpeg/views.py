@@ -103,6 +103,11 @@ def frame_views(
     return stacked if transfer == "sdr" else to_sdr(stacked, transfer)
 
 
+def on_screen(picture: Picture, transfer: Transfer) -> Picture:
+    """A picture with the depth that it is judged and shown in: SDR in 8 bits, HDR as it is."""
+    return in_8_bits(picture) if transfer == "sdr" else picture
+
+
 def in_8_bits(picture: Picture) -> NDArray[np.uint8]:
     """A picture rounded to 8 bits a sample: what the models have seen of SDR, and what its screens show.
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.active_picture import NO_BARS, ActivePicture, Margins
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.measurement import ProbeSettings, frame_views_of, probe
+from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import Window, windows
 from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.showing import frame_views_of
 from qclip_ffmpeg.track import Area
 from qclip_ffmpeg.views import Display, frame_views
 

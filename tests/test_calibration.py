@@ -140,9 +140,9 @@ def test_a_card_of_version_2_is_read(plain: LoadedModel, tmp_path: Path) -> None
 
 def test_scores_are_mapped_and_their_parts_add_up(plain: LoadedModel, tmp_path: Path) -> None:
     model = load_model(str(calibrated(plain, tmp_path)))
-    raws = list(Scorer(plain, "cpu").raw_scores(windows_of(3, 2, 1)))
+    raws = [judged.raw for judged in Scorer(plain, "cpu").judged(windows_of(3, 2, 1))]
     alone = [WindowViews(windows_of(1)[0].window, views[None]) for views in windows_of(3)[0].views]
-    of_frames = MAP.map(list(Scorer(plain, "cpu").raw_scores(alone)), RANGE)
+    of_frames = MAP.map([judged.raw for judged in Scorer(plain, "cpu").judged(alone)], RANGE)
     three, two, one = Scorer(model, "cpu").score(windows_of(3, 2, 1))
     before = list(Scorer(plain, "cpu").score(windows_of(3, 2, 1)))
     for raw, segment, was in zip(raws, (three, two, one), before, strict=True):
@@ -159,7 +159,7 @@ def test_scores_are_mapped_and_their_parts_add_up(plain: LoadedModel, tmp_path: 
 
 
 def test_a_raw_score_that_the_calibration_never_saw_is_flagged(plain: LoadedModel, tmp_path: Path) -> None:
-    [raw] = Scorer(plain, "cpu").raw_scores(windows_of(2))
+    [(raw, *_)] = Scorer(plain, "cpu").judged(windows_of(2))
     for knots, expected in (((raw - 1, raw + 1), []), ((raw + 1, raw + 2), ["beyond_calibration"])):
         other = replace(MAP, raw=knots, score=(20.0, 60.0), error=(1.0, 2.0))
         [segment] = Scorer(load_model(str(calibrated(plain, tmp_path, calibration=other))), "cpu").score(windows_of(2))

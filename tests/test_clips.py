@@ -15,11 +15,11 @@ from tiny_model import TINY
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.frame import Frame
-from qclip_ffmpeg.measurement import frame_views_of, looks_of
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import Policy, windows
 from qclip_ffmpeg.scorer import WindowViews
+from qclip_ffmpeg.showing import frame_views_of, looks_of
 from qclip_ffmpeg.train.clips import SamplingRecipe, clip_frames, clip_views
 from qclip_ffmpeg.train.labels import Clip, pictures_in
 from qclip_ffmpeg.views import Display, View

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from qclip_ffmpeg.measurement import ProbeSettings, frame_views_of
+from qclip_ffmpeg.measurement import ProbeSettings
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.showing import frame_views_of
 from qclip_ffmpeg.views import in_8_bits
 
 pytest_plugins = ["model_fixtures"]

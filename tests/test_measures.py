@@ -14,11 +14,11 @@ from tiny_training import ALL_TRAIN, cache_in, quiet, recipe_for, replace, train
 
 from qclip_ffmpeg.checkpoint import load_model, save_checkpoint
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.measurement import shown_of
 from qclip_ffmpeg.model import Joint, LevelHead, QClip, Statistics
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
+from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.train.config import check_recipe
 from qclip_ffmpeg.train.heads import MEASURE_SHARE, Emphasis, feature_weights, standardise
 from qclip_ffmpeg.views import Display
@@ -105,7 +105,7 @@ def test_each_frame_is_judged_with_what_its_window_is_told(told_scorer: Scorer) 
     item, told = next(inputs(3)), torch.tensor([1.0, 0.5])
     alone = [WindowViews(window(i, 1), item.views[i : i + 1], told) for i in range(3)]
     [judged] = told_scorer.judged([WindowViews(item.window, item.views, told)])
-    assert judged.of_frames.tolist() == pytest.approx(list(told_scorer.raw_scores(alone)), abs=1e-4)
+    assert judged.of_frames.tolist() == pytest.approx([j.raw for j in told_scorer.judged(alone)], abs=1e-4)
 
 
 # Training

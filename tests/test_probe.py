@@ -20,8 +20,9 @@ from qclip_ffmpeg.emit.sidecar import json_schema, to_json
 from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.measurement import Measurement, ProbeSettings, frame_views_of, probe
+from qclip_ffmpeg.measurement import Measurement, ProbeSettings, probe
 from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.showing import frame_views_of
 from qclip_ffmpeg.track import QualityTrack, SegmentScore
 from qclip_ffmpeg.views import Display
 
@@ -300,7 +301,7 @@ def test_decoding_does_not_run_away_from_scoring(
         time.sleep(0.02)
         ahead.append(len(made) - segment.index)
 
-    monkeypatch.setattr("qclip_ffmpeg.measurement.frame_views_of", counted)
+    monkeypatch.setattr("qclip_ffmpeg.showing.frame_views_of", counted)
     probe(str(clip), scorer=tiny_scorer, settings=ProbeSettings(segment_s=Fraction(1)), on_segment=slow)
     assert len(ahead) == 60
     assert max(ahead) <= 2 + 2 + 2  # queue, scorer, one in each hand

@@ -22,9 +22,9 @@ from qclip_ffmpeg.errors import QClipError
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.measurement import shown_of
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.scorer import Scorer, WindowViews
+from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.train.clips import SamplingRecipe, clip_views
 from qclip_ffmpeg.views import Display
 

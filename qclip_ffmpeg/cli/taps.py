@@ -106,18 +106,18 @@ class LiveLines:
     def __init__(self, outputs: list[Output]) -> None:
         self.code = 0
         """Exit code of what could not be written; it was said, and the others go on."""
-        self._outputs = outputs
-        self._descriptors: list[int] = []
+        self._asked = outputs
+        self._open: list[tuple[Output, int]] = []  # with the descriptor it is written to
         self._files = ExitStack()
         self._began = False
 
     def __enter__(self) -> "LiveLines":
-        for output in self._outputs:
+        for output in self._asked:
             descriptor = STDOUT_FD
             if not output.to_stdout:
                 with said_of(output):
                     descriptor = self._files.enter_context(output.path.open("wb", buffering=0)).fileno()
-            self._descriptors.append(descriptor)
+            self._open.append((output, descriptor))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,7 +127,7 @@ class LiveLines:
         """Write the line of a segment."""
         from qclip_ffmpeg.emit import ndjson
 
-        if self._outputs:
+        if self._open:
             self._begin(measurement.track)
             self._write(ndjson.segment(scored))
 
@@ -135,7 +135,7 @@ class LiveLines:
         """Write the summary line."""
         from qclip_ffmpeg.emit import ndjson
 
-        if self._outputs:
+        if self._open:
             self._begin(lambda: track)
             self._write(ndjson.end(track))
 
@@ -147,16 +147,13 @@ class LiveLines:
             self._began = True
 
     def _write(self, line: bytes) -> None:
-        writable = []
-        for output, descriptor in zip(self._outputs, self._descriptors, strict=True):
+        for output, descriptor in list(self._open):
             try:
                 with said_of(output):
                     write_all(descriptor, line)
             except QClipError as error:
                 self.code = report(error)
-                continue
-            writable.append((output, descriptor))
-        self._outputs, self._descriptors = [o for o, _ in writable], [d for _, d in writable]
+                self._open.remove((output, descriptor))
 
 
 @contextmanager

@@ -87,6 +87,11 @@ def has_levels(tracks: Sequence[QualityTrack]) -> bool:
     return all(track.model.score_range == (0, 100) for track in tracks)
 
 
+def zones() -> list[tuple[str, float, float]]:
+    """(level, lower score, upper score), each level around the score it stands for."""
+    return [(level, max(0, 25 * n - 12.5), min(100, 25 * n + 12.5)) for n, level in enumerate(LEVELS)]
+
+
 def shown_range(tracks: Sequence[QualityTrack]) -> Span:
     """Lowest and highest score that the axis has room for."""
     return min(t.model.score_range[0] for t in tracks), max(t.model.score_range[1] for t in tracks)

@@ -37,6 +37,7 @@ from qclip_ffmpeg.emit.chart import (
     spans,
     time_marks,
     worst_segments,
+    zones,
 )
 from qclip_ffmpeg.emit.svg import Box
 from qclip_ffmpeg.track import FLAGS, QualityTrack, SegmentScore
@@ -135,11 +136,6 @@ def paths(track: QualityTrack, tracks: Sequence[QualityTrack]) -> dict[str, str]
             lows, highs = ([sums[place + above] for sums in stacked] for above in (0, 1))
             drawn[level] += Box(times, (0, 1)).area(run, lows, highs)
     return drawn
-
-
-def zones() -> list[tuple[str, float, float]]:
-    """(level, lower score, upper score), each level around the score it stands for."""
-    return [(level, max(0, 25 * n - 12.5), min(100, 25 * n + 12.5)) for n, level in enumerate(LEVELS)]
 
 
 def lanes(tracks: Sequence[QualityTrack]) -> dict[str, list[tuple[int, Span]]]:

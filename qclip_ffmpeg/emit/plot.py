@@ -20,6 +20,7 @@ from qclip_ffmpeg.emit.chart import (
     spans,
     time_marks,
     worst_segments,
+    zones,
 )
 from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
@@ -89,8 +90,7 @@ def draw_zones(axes: "Axes") -> None:
     """The levels, each around the score it stands for: a strip in its colour beside its name."""
     axes.set_yticks(range(0, 101, 25))
     axes.grid(visible=False, axis="y")
-    for place, (level, colour) in enumerate(zip(LEVELS, LEVEL_COLOURS, strict=True)):
-        bottom, top = max(0, place * 25 - 12.5), min(100, place * 25 + 12.5)
+    for (level, bottom, top), colour in zip(zones(), LEVEL_COLOURS, strict=True):
         axes.axhspan(bottom, top, color=colour, alpha=0.13, linewidth=0, zorder=0)
         beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
         axes.fill_between([1.004, 1.014], bottom, top, color=colour, linewidth=0, **beside)

@@ -13,12 +13,11 @@ from qclip_ffmpeg.calibration import Calibration, NoiseBand, calibration_problem
 from qclip_ffmpeg.checkpoint import Card, LoadedModel
 from qclip_ffmpeg.domain import Domain, DomainCard
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.measurement import run_ahead
 from qclip_ffmpeg.scorer import Scorer, stderr_of_mean
-from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
+from qclip_ffmpeg.train.activations import Progress
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band
-from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
-from qclip_ffmpeg.train.evaluate import Measured, measured_by
+from qclip_ffmpeg.train.clips import SamplingRecipe
+from qclip_ffmpeg.train.evaluate import Measured, judged_clips, measured_by
 from qclip_ffmpeg.train.labels import Clip
 from qclip_ffmpeg.train.metrics import RESAMPLES, Figure, Floats, bootstrapped, draws, weighted_spearman
 
@@ -166,22 +165,10 @@ def noise_among(clips: Sequence[Clip], score: Floats, source: str) -> NoiseBand:
 
 
 def look(scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progress: Progress) -> Seen:
-    """Run a model over clips, each taken as one window.
-
-    Raises:
-        InputError: a clip cannot be read.
-        UsageError: the model gives a clip no finite score.
-    """
+    """Run a model over clips; the rest is said of `judged_clips`."""
     raw, spread, features = [], [], []
-    ahead = run_ahead(views_of(clips, sampling, scorer.model.card.config), CLIPS_AHEAD)
-    try:
-        for done, judged in enumerate(scorer.judged(ahead), start=1):
-            progress("scoring", done, len(clips))
-            raw.append(judged.raw)
-            spread.append(stderr_of_mean(judged.of_frames) or 0.0)
-            features.append(judged.features.numpy())
-    finally:
-        ahead.close()
-    if bad := [clip.name for clip, score in zip(clips, raw, strict=True) if not np.isfinite(score)]:
-        raise UsageError(f"{bad[0]}: the model gives it no finite score; leave it out of the labels")
+    for judged in judged_clips(scorer, clips, sampling, progress):
+        raw.append(judged.raw)
+        spread.append(stderr_of_mean(judged.of_frames) or 0.0)
+        features.append(judged.features.numpy())
     return Seen(np.array(raw), np.array(spread), np.stack(features))

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
-from qclip_ffmpeg.measurement import shown_of
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.opening import DEFAULT_FRAME_RATE
 from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import Policy, windows
 from qclip_ffmpeg.scorer import WindowViews
+from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.train.labels import Clip, pictures_in
 from qclip_ffmpeg.train.recipe import Positive
 from qclip_ffmpeg.views import Display

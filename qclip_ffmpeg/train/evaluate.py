@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from qclip_ffmpeg.checkpoint import Card
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.measurement import library_versions, run_ahead
-from qclip_ffmpeg.scorer import Scorer
+from qclip_ffmpeg.scorer import Judged, Scorer
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
@@ -91,27 +92,31 @@ def evaluate(name: str, by: Measured, clips: Sequence[Clip], scores: NDArray[np.
     )
 
 
-def score_clips(
+def judged_clips(
     scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progress: Progress
-) -> NDArray[np.float64]:
-    """Raw score of each clip, the whole clip taken as one window, (N,).
+) -> Iterator[Judged]:
+    """What a model makes of each clip, the whole clip taken as one window.
 
     Raises:
         InputError: a clip cannot be read.
+        UsageError: the model gives a clip no finite score.
     """
-    config = scorer.model.card.config
-    ahead = run_ahead(views_of(clips, sampling, config), CLIPS_AHEAD)
-    scores = []
+    ahead = run_ahead(views_of(clips, sampling, scorer.model.card.config), CLIPS_AHEAD)
     try:
-        for done, score in enumerate(scorer.raw_scores(ahead), start=1):
+        for done, (clip, judged) in enumerate(zip(clips, scorer.judged(ahead), strict=True), start=1):
             progress("scoring", done, len(clips))
-            scores.append(score)
+            if not math.isfinite(judged.raw):
+                raise UsageError(f"{clip.name}: the model gives it no finite score; leave it out of the labels")
+            yield judged
     finally:
         ahead.close()
-    found = np.array(scores)
-    if bad := [clip.name for clip, score in zip(clips, found, strict=True) if not np.isfinite(score)]:
-        raise UsageError(f"{bad[0]}: the model gives it no finite score; leave it out of the labels")
-    return found
+
+
+def score_clips(
+    scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progress: Progress
+) -> NDArray[np.float64]:
+    """Raw score of each clip, (N,); the rest is said of `judged_clips`."""
+    return np.array([judged.raw for judged in judged_clips(scorer, clips, sampling, progress)])
 
 
 def write_json(path: Path, content: Struct | Sequence[Struct]) -> None:
