@@ -27,6 +27,7 @@ DOORS = {
         "official",
         "measurement",
         "scorer",
+        "showing",
         "summary",
         "train.",
         "views",
@@ -46,7 +47,7 @@ DOORS = {
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps")
+LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict")
 DOCSTRING_FROM_LINES = 6
 
 
