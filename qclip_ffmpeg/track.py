@@ -74,6 +74,13 @@ class VideoStream(Struct, frozen=True):
     color_matrix: Annotated[str, described("matrix used to convert to R'G'B'")]
     color_range: Annotated[Literal["limited", "full"], described("range the stored values were taken to have")]
     transfer: Annotated[Literal["sdr", "pq", "hlg"], described("pq and hlg were mapped to SDR before scoring")]
+    bitrate_kbps: Annotated[
+        float | None,
+        described(
+            "kilobits (1000 bits) a second of the video's packets, over the frames that were measured; null for raw "
+            "video and pictures, and where the frames do not say where their packets are"
+        ),
+    ] = None
 
 
 class Source(Struct, frozen=True):
