@@ -1,4 +1,4 @@
-"""A ladder and what its rate-quality curve tells: convex hull, crossings, rungs to drop or move. Pure; nothing is read."""
+"""A ladder and what its rate-quality curve tells: hull, crossings, rungs to drop or move. Pure; nothing is read."""
 
 from collections.abc import Sequence
 

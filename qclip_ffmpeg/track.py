@@ -77,8 +77,8 @@ class VideoStream(Struct, frozen=True):
     bitrate_kbps: Annotated[
         float | None,
         described(
-            "kilobits (1000 bits) a second of the video's packets, over the frames that were measured; null for raw "
-            "video and pictures, and where the frames do not say where their packets are"
+            "kilobits (1000 bits) a second of the video's packets, over the segments that are reported, without the "
+            "container and other streams; null for raw video, single pictures, and in tracks that do not say"
         ),
     ] = None
 
