@@ -1,4 +1,4 @@
-"""Rules that compare: rungs of one ladder with each other, and a ladder with its baseline. Noise is allowed for here."""
+"""Rules that compare: rungs of one ladder with each other, and a ladder with its baseline. They allow for noise."""
 
 import math
 from collections.abc import Sequence

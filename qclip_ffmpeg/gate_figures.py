@@ -4,21 +4,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from qclip_ffmpeg.track import EVENTS as KINDS_OF_EVENTS
 from qclip_ffmpeg.track import FLAGS, Pooled
 from qclip_ffmpeg.verdict import Bound
-
-EVENT_KINDS = {
-    "black": "a black picture",
-    "cut": "a scene ends",
-    "drop": "frames are missing",
-    "fade": "the picture fades in or out",
-    "flicker": "the brightness flickers",
-    "freeze": "the picture stands still",
-    "interlaced": "the frames show two fields that were not joined",
-    "judder": "frames are repeated unevenly",
-    "repeat": "frames are repeated in a cadence",
-}
-"""Kinds of `QualityTrack.events` that a rule may be about, and what they are."""
 
 Of = Literal["rung", "pair", "ladder"]
 
@@ -170,7 +158,7 @@ BASELINE = {
 }
 EVENTS = {
     name: figure
-    for kind in EVENT_KINDS
+    for kind in KINDS_OF_EVENTS
     for name, figure in (
         (f"events.{kind}_s", Figure(says=f"time of all events `{kind}`", unit="s", of="rung", bounds=("max",))),
         (f"events.{kind}_longest_s", Figure(says=f"longest event `{kind}`", unit="s", of="rung", bounds=("max",))),

@@ -1,8 +1,8 @@
 """What a gate takes for no change: the noise of encoding one content again, and of taking the largest of many.
 
-A track's `pooled.noise_band` is measured with one segment of each encode and is not made smaller with more: nearly all of
-it is the content's and the encode's, the same in all segments. A policy can say less for two encodes of the same codec
-and size, which is what a rung and its baseline are.
+A track's `pooled.noise_band` is measured with one segment of each encode and is not made smaller with more: nearly all
+of it is the content's and the encode's, the same in all segments. A policy can say less for two encodes of the same
+codec and size, which is what a rung and its baseline are.
 """
 
 import math
@@ -23,8 +23,8 @@ def any_encode(one: Rung, other: Rung, noise: Noise) -> float | None:
     """Band between the means of two encodes of one content: the larger of both. None: nobody measured it."""
     if noise.any_encode is not None:
         return noise.any_encode
-    bands = [band for rung in (one, other) if (band := rung.track.pooled.noise_band) is not None]
-    return max(bands, default=None)
+    bands = [track.pooled.noise_band or track.model.noise_band for track in (one.track, other.track)]
+    return max((band for band in bands if band is not None), default=None)
 
 
 def same_encode(new: Rung, old: Rung, noise: Noise) -> float | None:
@@ -37,7 +37,7 @@ def same_encode(new: Rung, old: Rung, noise: Noise) -> float | None:
 def same_segment(new: Rung, old: Rung, noise: Noise) -> float | None:
     """Band between two segments at one time of a rung and its baseline.
 
-    The model's own was measured with one segment, so that it is the one over all scores or at the mean, if that is more.
+    The model's own was measured with one segment: it is that over all scores, or at the mean if that is more.
     """
     if noise.same_segment is not None and is_same(new, old):
         return noise.same_segment

@@ -1,5 +1,6 @@
 """Rules about each rung by itself: pooled figures, segments, events, flags, and what the ladder declares."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -171,7 +172,7 @@ def flags(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
 
 def events(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
     """events.*: time, longest time and number of events of one kind."""
-    kind, _, what = rule.figure.removeprefix("events.").partition("_")
+    kind, what = re.fullmatch(r"events\.(\w+?)_(s|longest_s|count)", rule.figure).groups()  # type: ignore[union-attr]
     found = []
     for rung in rungs:
         of_kind = [event for event in rung.track.events if event.kind == kind]
@@ -188,7 +189,7 @@ def events(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
 
 
 def declared_height(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
-    """ladder.declared_height_px: the lines of a stream are those that were declared. Rungs that declare none pass by."""
+    """ladder.declared_height_px: the stream has the lines that were declared. Rungs that declare none pass by."""
     found = []
     for rung in rungs:
         video, declared = rung.track.source.video, rung.declared_height_px

@@ -15,9 +15,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 Place = tuple[str | int, ...]
 """Names of tables and keys from the outside in, and the numbers of the entries of an array of tables."""
 
-LARGEST_BYTES = 64 * 1024
+LARGEST_BYTES = 1024 * 1024
 """More than any preset has; a longer file was not meant."""
-LONGEST_STATEMENT = 100  # lines of one value, beyond which the lines of what follows are not looked for
+MOST_LINES, MOST_CHARACTERS = 100, 20_000
+"""Of one value; beyond them the lines of what follows are not looked for."""
 
 
 def read_toml(path: Path, settings_type: type[S]) -> S:
@@ -118,9 +119,9 @@ def places(text: str) -> Iterator[tuple[int, Place]]:
         try:
             said = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
-            if line - begun < LONGEST_STATEMENT:
-                continue
-            return
+            if line - begun > MOST_LINES or len(statement) > MOST_CHARACTERS:
+                return
+            continue
         if statement.lstrip().startswith("["):
             table = header(said, counts)
             yield begun, table
