@@ -63,7 +63,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class OffHull(Struct, frozen=True):
-    """A rung below the upper convex hull of the ladder's rate-quality points."""
+    """A rung below the upper convex hull of the rate-quality points of its codec."""
 
     rung: str
     below: Annotated[float, described("score units between the hull at its bitrate and its score")]
@@ -90,7 +90,9 @@ class Suggestion(Struct, frozen=True):
 class Analysis(Struct, frozen=True, kw_only=True):
     """The ladder as a whole: its rate-quality curve. A list is empty where there are too few rungs with a bitrate."""
 
-    hull: Annotated[list[str], described("rungs on the upper convex hull of score over bitrate, by bitrate")]
+    hull: Annotated[
+        list[str], described("rungs on the upper convex hull of score over bitrate, each codec's own, by bitrate")
+    ]
     off_hull: list[OffHull]
     crossings: list[Crossing]
     suggestions: list[Suggestion]
@@ -101,6 +103,10 @@ class Analysis(Struct, frozen=True, kw_only=True):
     bd_score: Annotated[
         float | None,
         described("Bjontegaard delta: mean score change against the baseline at equal bitrate; null: none to be had"),
+    ] = None
+    no_bd: Annotated[
+        str | None,
+        described("why a Bjontegaard delta is missing, one sentence; null: none is, or no baseline is there"),
     ] = None
 
 

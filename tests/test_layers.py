@@ -38,7 +38,9 @@ DOORS = {
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
     "imageio_ffmpeg": {"ffmpeg"},
-    "scipy": {"train."},
+    "scipy": {"curves", "train."},
+    "m3u8": {"manifests"},
+    "defusedxml": {"manifests"},
     "open_clip": {"backbone_open_clip"},
     "timm": {"backbone_open_clip"},
     "matplotlib": {"drawing", "emit.plot", "train.plots"},
@@ -49,7 +51,7 @@ DOORS = {
 }
 LIGHT = (
     *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
-    *("bitrate", "ladder", "ladder_inputs"),
+    *("bitrate", "ladder", "ladder_inputs", "manifests"),
 )
 DOCSTRING_FROM_LINES = 6
 
