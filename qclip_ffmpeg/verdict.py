@@ -4,6 +4,7 @@ Field order, names and units are what is written; the published JSON Schema is g
 ignore keys they do not know; meanings never change within a major version.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -125,3 +126,8 @@ class GateReport(Struct, frozen=True, kw_only=True):
     results: Annotated[list[Result], described("every rule that was applied, in the policy's order")]
     analysis: Analysis | None
     warnings: Annotated[list[str], Meta(description="what a reader of the verdict should know, one sentence each")]
+
+
+def passes(results: Iterable[Result]) -> bool:
+    """What `GateReport.passed` says of the results."""
+    return all(result.status == "passed" or result.level == "warn" for result in results)

@@ -42,9 +42,7 @@ class Kind(Generic[S]):
             raise InputError(f'{name}: is JSON but not a {self.called} (no "schema": "{self.schema}")')
         version = str(head.get("schema_version"))
         if version.partition(".")[0] != self.version.partition(".")[0]:
-            raise InputError(
-                f"{name}: has schema version {version}, this program reads {self.version}; {self.remade}"
-            )
+            raise InputError(f"{name}: has schema version {version}, this program reads {self.version}; {self.remade}")
         try:
             return msgspec.convert(head, self.type)
         except msgspec.ValidationError as error:
@@ -62,5 +60,21 @@ class Kind(Generic[S]):
 
 
 def written(value: object) -> bytes:
-    """Indented UTF-8 JSON with a final newline. The same value gives the same bytes; not finite numbers become null."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    """Indented UTF-8 JSON with a final newline. The same value gives the same bytes; not finite numbers become null.
+
+    What a file's name has of bytes that are no UTF-8 becomes question marks.
+    """
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(encodable(msgspec.to_builtins(value)))
+    return msgspec.json.format(data, indent=2) + b"\n"
+
+
+def encodable(value: Any) -> Any:
+    """Plain values without lone surrogates in their texts."""
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(inner) for inner in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

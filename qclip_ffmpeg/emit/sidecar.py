@@ -11,7 +11,9 @@ from qclip_ffmpeg.emit.documents import Kind, written
 from qclip_ffmpeg.track import SCHEMA_VERSION, SCORE_DECIMALS, QualityTrack
 
 SIDECAR_SUFFIX = ".qclip.json"
-TRACK = Kind(QualityTrack, "qclip-track", SCHEMA_VERSION, "quality track", "measure it again with qclip-probe --sidecar")
+TRACK = Kind(
+    QualityTrack, "qclip-track", SCHEMA_VERSION, "quality track", "measure it again with qclip-probe --sidecar"
+)
 
 
 def to_json(tracks: QualityTrack | Sequence[QualityTrack]) -> bytes:
