@@ -156,6 +156,7 @@ def test_junit_of_hostile_names_is_valid_and_means_the_same(name: str) -> None:
     listed = tree.findall("testsuite")[1].find("properties/property[@name='source']")
     assert listed.get("value") == one_line(HOSTILE_NAMES[name])
     assert all(len(suite.get("name")) <= 200 and suite.get("name") for suite in tree)
+    assert all(len(case.get("name")) <= 300 for case in tree.iter("testcase"))
 
 
 # GitHub
@@ -240,6 +241,7 @@ def test_no_name_becomes_a_command(name: str, tmp_path: Path) -> None:
         (kind, sorted(at)) for kind, at, _ in commands_in(to_annotations(renamed("plain"), tmp_path / "elsewhere"))
     ]
     assert found[0][1]["title"] == f"{one_line(hostile, 60)}: pooled.p5".lstrip("=")
+    assert found[0][2].startswith(f"{one_line(hostile, 60)}: pooled.p5: {one_line(hostile, 60)[:20]}")
     assert all(len(line) < 16_000 for line in to_annotations(renamed(hostile), tmp_path).splitlines())
 
 

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from tiny_verdict import HOSTILE_NAMES, ladder_result, renamed, tiny_report, tiny_result, tiny_rung
 
 from qclip_ffmpeg.emit.github import SUMMARY_BYTES, to_summary
-from qclip_ffmpeg.emit.markdown import COLUMNS, COMMENT_BYTES, MARKER, RULE_COLUMNS, code, text, to_markdown
+from qclip_ffmpeg.emit.markdown import COLUMNS, COMMENT_BYTES, MARKER, RULE_COLUMNS, code, fitted, size, text, to_markdown
 from qclip_ffmpeg.emit.verdict_words import MAX_NAME
 from qclip_ffmpeg.verdict import GateReport
 
@@ -145,6 +145,17 @@ def test_it_fits_a_comment_whatever_it_holds(parser: str) -> None:
     assert rows.count(len(COLUMNS)) - 1 + int(left_out[0][0]) == 300
     assert rows.count(len(RULE_COLUMNS)) - 1 + int(left_out[-1][0]) == len(results)
     assert set(page.tags) == OURS
+
+
+def test_a_list_fits_its_room_together_with_what_is_said_of_the_rest() -> None:
+    lines = ["* " + "x" * n for n in range(200)]
+    for room in range(100, size(lines) + 1):
+        kept = fitted(lines, room, "rule")
+        assert size(kept) <= room
+        if len(kept) != len(lines):
+            *first, blank, last = kept
+            assert (first, blank) == (lines[: len(first)], "")
+            assert last.startswith(f"{200 - len(first)} more rule")
 
 
 def test_a_summary_fits_beside_what_is_there() -> None:
