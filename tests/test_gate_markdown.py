@@ -10,7 +10,17 @@ from markdown_it import MarkdownIt
 from tiny_verdict import HOSTILE_NAMES, ladder_result, renamed, tiny_report, tiny_result, tiny_rung
 
 from qclip_ffmpeg.emit.github import SUMMARY_BYTES, to_summary
-from qclip_ffmpeg.emit.markdown import COLUMNS, COMMENT_BYTES, MARKER, RULE_COLUMNS, code, fitted, size, text, to_markdown
+from qclip_ffmpeg.emit.markdown import (
+    COLUMNS,
+    COMMENT_BYTES,
+    MARKER,
+    RULE_COLUMNS,
+    code,
+    fitted,
+    size,
+    text,
+    to_markdown,
+)
 from qclip_ffmpeg.emit.verdict_words import MAX_NAME
 from qclip_ffmpeg.verdict import GateReport
 

@@ -6,7 +6,7 @@ from qclip_ffmpeg.inputs import is_url
 
 
 def place_in(root: Path, where: str | None) -> tuple[str, int] | None:
-    """(path below `root` with forward slashes, line from 1) of "FILE:LINE"; None where it is none, or lies elsewhere.
+    """(path below `root` with forward slashes, line from 1) of "FILE:LINE"; None where there is no such file below it.
 
     Args:
         root: the repository's folder.
@@ -16,7 +16,7 @@ def place_in(root: Path, where: str | None) -> tuple[str, int] | None:
     if not file or not (line.isascii() and line.isdigit()):
         return None
     path = path_in(root, file)
-    return None if path is None else (path, max(1, int(line)))
+    return (path, max(1, int(line))) if path is not None and (root / path).is_file() else None
 
 
 def path_in(root: Path, file: str) -> str | None:
