@@ -56,7 +56,7 @@ class Result(Struct, frozen=True, kw_only=True):
     value: Annotated[float | None, described("the figure that was found; null: there is none")]
     bound: Annotated[Bound | None, described("whether the limit is the least or the most that is allowed")]
     limit: Annotated[float | None, described("the policy's limit, after the noise band was allowed for")]
-    unit: Annotated[str, described('of value and limit: "score", "%" or "s"; "" where they have none')]
+    unit: Annotated[str, described('of value and limit: "score", "%", "s" or "px"; "" where they have none')]
     message: Annotated[str, described("what was found and what was asked for, one sentence without a rung's name")]
     moments: Annotated[list[Moment], described("the segments that explain a breach, worst first, five at most")] = []
     where: Annotated[str | None, described("line of the policy that made the rule: FILE:LINE")] = None

@@ -47,7 +47,10 @@ DOORS = {
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict")
+LIGHT = (
+    *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
+    *("bitrate", "ladder", "ladder_inputs"),
+)
 DOCSTRING_FROM_LINES = 6
 
 

@@ -1,5 +1,6 @@
 """JSON documents that have a schema and a version: how one is written, read back and described."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +38,7 @@ class Kind(Generic[S]):
         try:
             head = msgspec.json.decode(data)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise InputError(f"{name}: is not JSON ({error}); {self.remade}") from None
+            raise InputError(f"{name}{line_of(error, data)}: is not JSON ({error}); {self.remade}") from None
         if not isinstance(head, dict) or head.get("schema") != self.schema:
             raise InputError(f'{name}: is JSON but not a {self.called} (no "schema": "{self.schema}")')
         version = str(head.get("schema_version"))
@@ -57,6 +58,12 @@ class Kind(Generic[S]):
         identity = f"urn:qclip-ffmpeg:{self.schema}:{self.version}"
         schema = msgspec.json.schema(self.type)
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": identity, **schema}
+
+
+def line_of(error: Exception, data: bytes) -> str:
+    """ ":LINE" of the byte that a msgspec error is about; "" where it names none."""
+    said = re.search(r"\(byte (\d+)\)", str(error))
+    return f":{data[: int(said[1])].count(10) + 1}" if said else ""
 
 
 def written(value: object) -> bytes:
