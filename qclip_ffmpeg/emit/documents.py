@@ -67,5 +67,21 @@ def line_of(error: Exception, data: bytes) -> str:
 
 
 def written(value: object) -> bytes:
-    """Indented UTF-8 JSON with a final newline. The same value gives the same bytes; not finite numbers become null."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    """Indented UTF-8 JSON with a final newline. The same value gives the same bytes; not finite numbers become null.
+
+    What a file's name has of bytes that are no UTF-8 becomes question marks.
+    """
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(encodable(msgspec.to_builtins(value)))
+    return msgspec.json.format(data, indent=2) + b"\n"
+
+
+def encodable(value: Any) -> Any:
+    """Plain values without lone surrogates in their texts."""
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(inner) for inner in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -4,10 +4,13 @@ python -m qclip_ffmpeg.emit.gate_json        prints the JSON Schema
 """
 
 import json
+from collections import Counter
 
 from qclip_ffmpeg.emit.documents import Kind, written
+from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.verdict import REPORT_VERSION, GateReport, passes
 
+MAX_NAME = 80
 GATE = Kind(GateReport, "qclip-gate", REPORT_VERSION, "gate report", "run qclip-gate again")
 
 
@@ -33,12 +36,12 @@ def from_gate_json(data: bytes, name: str) -> GateReport:
 
 def check_report(report: GateReport, name: str) -> None:
     """Raises InputError where a report contradicts itself, which the schema cannot say."""
-    names = [rung.name for rung in report.rungs]
-    if twice := [rung for rung in names if names.count(rung) > 1]:
-        raise GATE.refusal(name, f"two rungs are named {twice[0]!r}")
+    names = Counter(rung.name for rung in report.rungs)
+    if twice := [rung for rung, count in names.items() if count > 1]:
+        raise GATE.refusal(name, f'two rungs are named "{one_line(twice[0], MAX_NAME)}"')
     for place, result in enumerate(report.results):
         if unknown := [rung for rung in result.rungs if rung not in names]:
-            raise GATE.refusal(name, f"results[{place}] is about a rung {unknown[0]!r} that is not there")
+            raise GATE.refusal(name, f'results[{place}] is about "{one_line(unknown[0], MAX_NAME)}", which is no rung')
     if report.passed != passes(report.results):
         raise GATE.refusal(name, f"passed is {str(report.passed).lower()}, its results say otherwise")
 

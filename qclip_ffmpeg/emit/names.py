@@ -13,10 +13,11 @@ def one_line(text: str, most: int | None = None) -> str:
 
     Args:
         text: of any origin.
-        most: characters; a longer text loses its middle. None: as long as it is.
+        most: characters, 3 or more; a longer text loses its middle. None: as long as it is.
     """
-    printed = "".join(" " if unicodedata.category(c).startswith(UNPRINTED) else c for c in text)
-    if most is None or len(printed) <= most:
-        return printed
-    half = (most - 1) // 2
-    return f"{printed[:half]}…{printed[-half:]}"
+    if most is not None and len(text) > most:
+        end = (most - 1) // 2
+        text = f"{text[: most - 1 - end]}…{text[-end:]}"
+    if text.isprintable():
+        return text
+    return "".join(" " if unicodedata.category(c).startswith(UNPRINTED) else c for c in text)
