@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.emit.verdict_words import (
+    LADDER,
     NOTHING,
     figure,
     headline,
@@ -24,7 +25,6 @@ from qclip_ffmpeg.verdict import GateReport, Result, RungFigures
 
 Element = ElementTree.Element
 
-LADDER = "ladder"
 MAX_NAME = 200
 """Characters of a name: servers make files and addresses of them."""
 

@@ -7,6 +7,8 @@ from qclip_ffmpeg.emit.chart import clock
 from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.verdict import Analysis, GateReport, Moment, Result, RungFigures
 
+LADDER = "ladder"
+"""Subject of what is said of the ladder as a whole."""
 MAX_NAME = 60
 """Characters of a name within a sentence."""
 TOLD_MOMENTS = 3
@@ -117,10 +119,15 @@ def worst_said(rung: RungFigures) -> str:
 
 
 def standings(report: GateReport) -> dict[str, str]:
-    """ "failed", "warned" or "passed" by the name of each rung: what all rules about it come to."""
+    """ "failed", "not_measured", "warned" or "passed" by the name of each rung: what all rules about it come to.
+
+    What is said of the ladder as a whole is no rung's.
+    """
     found = {rung.name: "passed" for rung in report.rungs}
-    found |= {name: "warned" for result in warned(report) for name in result.rungs}
-    return found | {name: "failed" for result in broken(report) for name in result.rungs}
+    for result in (*warned(report), *broken(report)[::-1]):
+        if result.subject != LADDER:
+            found |= dict.fromkeys(result.rungs, "warned" if result.level == "warn" else result.status)
+    return found
 
 
 def ladder_notes(report: GateReport) -> list[str]:
@@ -146,5 +153,5 @@ def analysis_notes(analysis: Analysis) -> list[str]:
         )
     for suggestion in analysis.suggestions:
         to = f" to {figure(suggestion.bitrate_kbps, 'kbit/s', 0)}" if suggestion.bitrate_kbps is not None else ""
-        notes.append(f"Suggestion: {suggestion.action} {short(suggestion.rung)}{to}. {full_stop(suggestion.reason)}")
+        notes.append(f"Suggestion: {suggestion.action} {short(suggestion.rung)}{to}: {full_stop(suggestion.reason)}")
     return notes
