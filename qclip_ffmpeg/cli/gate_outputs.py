@@ -53,49 +53,47 @@ class Asked:
         return self.path == STDOUT
 
 
-def file_option(name: str, said: str) -> Callable[[Command], Command]:
+def file_option(said: str, *names: str) -> Callable[[Command], Command]:
     """An option that names a file."""
-    return click.option(name, metavar="FILE", type=click.Path(path_type=Path), help=said)
+    return click.option(*names, metavar="FILE", type=click.Path(path_type=Path), help=said)
 
 
 def report_options(command: Command) -> Command:
-    """The options that ask for reports: --json, --junit, --github, --markdown, --gitlab, --html and --plot."""
-    for option in reversed(
-        (
-            click.option("--json", "to_stdout", is_flag=True, help="Print the report as JSON."),
-            file_option(
-                "--junit", "Write JUnit XML, a test case a rule; over an older one, as all reports. - is stdout."
-            ),
-            click.option(
-                "--github",
-                is_flag=True,
-                help="Print annotations for GitHub Actions, and append a summary to the file that the runner names in "
-                f"${SUMMARY}. Never done unasked.",
-            ),
-            file_option("--markdown", "Write a comment for a pull request or a merge request. - is stdout."),
-            file_option("--gitlab", "Write GitLab's Code Quality JSON. - is stdout."),
-            file_option("--html", "Write a report in one HTML file: the verdict, the ladder's curve, up to 6 rungs."),
-            file_option("--plot", "Draw the ladder's rate-quality curve as PNG."),
-        )
-    ):
+    """The options that ask for reports: --json, -o, --junit, --github, --markdown, --gitlab, --html and --plot."""
+    options = (
+        click.option("--json", "to_stdout", is_flag=True, help="Print the report as JSON; as -o -."),
+        file_option("Write the report as JSON, over an older one, as all reports.", "-o", "--output", "output"),
+        file_option("Write JUnit XML, a test case a rule. - is standard output, here and below.", "--junit"),
+        click.option(
+            "--github",
+            is_flag=True,
+            help="Print annotations for GitHub Actions, and append a summary to the file that the runner names in "
+            f"${SUMMARY}. Never done unasked.",
+        ),
+        file_option("Write a comment for a pull request or a merge request.", "--markdown"),
+        file_option("Write GitLab's Code Quality JSON.", "--gitlab"),
+        file_option("Write a report in one HTML file: the verdict, the ladder's curve, up to 6 rungs.", "--html"),
+        file_option("Draw the ladder's rate-quality curve as PNG.", "--plot"),
+    )
+    for option in reversed(options):
         command = option(command)
     return command
 
 
-def asked_reports(options: Mapping[str, Any], inputs: Sequence[str], others: Mapping[str, Path | None]) -> list[Asked]:
+def asked_reports(options: Mapping[str, Any], inputs: Sequence[str]) -> list[Asked]:
     """What the options ask for.
 
     Args:
         options: the command's, by the names of `report_options`.
-        inputs: all files and addresses that are read, none of which may be written to.
-        others: the command's other files to write, by their options.
+        inputs: files and addresses that are read, or written by other options: no report may be one of them.
 
     Raises:
         UsageError: a file cannot be written, is an input, or is to be written twice; two reports want standard output;
             matplotlib is missing.
         OutputError: the disk is full.
     """
-    asked = [Asked(f"--{name}", options[name], write) for name, write in WRITERS.items() if options[name] is not None]
+    named = {"-o" if name == "output" else f"--{name}": (options[name], write) for name, write in WRITERS.items()}
+    asked = [Asked(option, path, write) for option, (path, write) in named.items() if path is not None]
     asked += [Asked("--json", STDOUT, json_of)] * options["to_stdout"]
     asked += [Asked("--github", STDOUT, annotations_of)] * options["github"]
     if len(several := [one.option for one in asked if one.to_stdout]) > 1:
@@ -104,12 +102,22 @@ def asked_reports(options: Mapping[str, Any], inputs: Sequence[str], others: Map
         if (path := options[option]) is not None:
             check_picture(f"--{option}", path, suffixes)
     files: dict[str, Path | None] = {one.option: one.path for one in asked if not one.to_stdout}
-    check_files((), None, files | dict(others), list(inputs), overwrite=True)
+    check_files((), None, files, list(inputs), overwrite=True)
+    for option, path in files.items():
+        if path is not None and path.resolve() in taken(inputs):
+            raise UsageError(f"{option} {path}: is written by another option, too; choose another name")
     if options["plot"] is not None:
         from qclip_ffmpeg.drawing import check_matplotlib
 
         check_matplotlib()
     return asked
+
+
+def taken(inputs: Sequence[str]) -> set[Path]:
+    """The places of the inputs that are no addresses."""
+    from qclip_ffmpeg.inputs import STDIN, is_url
+
+    return {Path(name).resolve() for name in inputs if name != STDIN and "\0" not in name and not is_url(name)}
 
 
 def write_reports(asked: Sequence[Asked], verdict: Verdict) -> int:
@@ -163,7 +171,7 @@ def root() -> Path:
 
 
 def json_of(verdict: Verdict) -> bytes:
-    """The report of --json."""
+    """The report of --json and -o."""
     from qclip_ffmpeg.emit.gate_json import to_gate_json
 
     return to_gate_json(verdict.report)
@@ -231,6 +239,7 @@ def plot_of(verdict: Verdict) -> bytes:
 
 
 WRITERS: dict[str, Callable[[Verdict], bytes]] = {
+    "output": json_of,
     "junit": junit_of,
     "markdown": markdown_of,
     "gitlab": gitlab_of,

@@ -29,19 +29,18 @@ def warned(report: GateReport) -> list[Result]:
 
 
 def headline(report: GateReport) -> str:
-    """The verdict in one line: "failed: 2 rules broken, 1 warning; 5 rungs, 24 rules, policy hls-vod"."""
+    """The verdict in one line: "failed: 2 of 24 checks, 1 warning; 5 rungs, policy hls-vod"."""
     found = broken(report)
-    failed = sum(result.status == "failed" for result in found)
+    failed, checks = sum(result.status == "failed" for result in found), counted(len(report.results), "check")
     said = [
-        *([f"{counted(failed, 'rule')} broken"] if failed else []),
-        *([f"{counted(len(found) - failed, 'rule')} without a figure"] if len(found) > failed else []),
+        f"{failed} of {checks}" if failed else checks,
+        *([f"{len(found) - failed} without a figure"] if len(found) > failed else []),
         *([counted(len(warned(report)), "warning")] if warned(report) else []),
     ]
-    about = [counted(len(report.rungs), "rung"), counted(len(report.results), "rule"), f"policy {short(report.policy)}"]
+    about = [counted(len(report.rungs), "rung"), f"policy {short(report.policy)}"]
     if report.baseline:
         about.append(f"baseline {short(report.baseline.source)} ({counted(report.baseline.rungs, 'common rung')})")
-    verdict = "passed" if report.passed else "failed"
-    return ": ".join(filter(None, (verdict, ", ".join(said)))) + "; " + ", ".join(about)
+    return f"{'passed' if report.passed else 'failed'}: {', '.join(said)}; {', '.join(about)}"
 
 
 def short(name: str) -> str:
@@ -66,13 +65,13 @@ def full_stop(text: str) -> str:
 
 
 def told(moments: Sequence[Moment]) -> str:
-    """ "0:12 to 0:16 (31.2), 0:20 to 0:24 (33)"; "" where there are none."""
+    """ "0:12 to 0:16 (31.2), 0:20 to 0:24 (33.0)"; "" where there are none."""
     return ", ".join(map(moment_said, moments[:TOLD_MOMENTS]))
 
 
 def moment_said(moment: Moment) -> str:
     """ "0:12 to 0:16 (31.2)"."""
-    score = "no score" if moment.score is None else figure(moment.score)
+    score = "no score" if moment.score is None else tenth(moment.score)
     return f"{clock(moment.start_s)} to {clock(moment.end_s)} ({score})"
 
 
