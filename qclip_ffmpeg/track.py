@@ -41,6 +41,21 @@ FLAGS = {
     "resized": "the picture changes size inside it",
     "truncated": "the input broke off in it",
 }
+EVENTS = {
+    "black": "the picture is black",
+    "combing": "two fields of different times lie woven into frames that are marked progressive",
+    "cut": "a scene begins with its first frame",
+    "drop": "frames are missing: steady motion jumps ahead while the time stamps do not",
+    "fade": "the picture fades to or from black or white",
+    "flicker": "brightness or contrast changes and comes back, all over the picture, neither by motion nor at a cut",
+    "freeze": "the picture stands still for 0.1 s or longer, within a scene that moves",
+    "judder": "frames are shown twice or more at no steady rate",
+    "pts_duplicate": "a frame is stamped as early as the one before it, or earlier",
+    "pts_gap": "the time stamps leave out the time of a frame or more",
+    "repeat": "frames are shown twice or more at a steady rate: a lower frame rate in a higher one",
+}
+"""Every kind of event there is, and what it says. `black`, `cut` and `fade` may well be meant; the others are damage."""
+MEANT_EVENTS = ("black", "cut", "fade")
 ModelStatus = Literal["trained", "provisional", "untrained"]
 
 

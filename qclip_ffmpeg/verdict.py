@@ -4,6 +4,7 @@ Field order, names and units are what is written; the published JSON Schema is g
 ignore keys they do not know; meanings never change within a major version.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -56,7 +57,7 @@ class Result(Struct, frozen=True, kw_only=True):
     value: Annotated[float | None, described("the figure that was found; null: there is none")]
     bound: Annotated[Bound | None, described("whether the limit is the least or the most that is allowed")]
     limit: Annotated[float | None, described("the policy's limit, after the noise band was allowed for")]
-    unit: Annotated[str, described('of value and limit: "score", "%" or "s"; "" where they have none')]
+    unit: Annotated[str, described('of value and limit: "score", "%", "s" or "px"; "" where they have none')]
     message: Annotated[str, described("what was found and what was asked for, one sentence without a rung's name")]
     moments: Annotated[list[Moment], described("the segments that explain a breach, worst first, five at most")] = []
     where: Annotated[str | None, described("line of the policy that made the rule: FILE:LINE")] = None
@@ -132,3 +133,8 @@ class GateReport(Struct, frozen=True, kw_only=True):
     results: Annotated[list[Result], described("every rule that was applied, in the policy's order")]
     analysis: Analysis | None
     warnings: Annotated[list[str], Meta(description="what a reader of the verdict should know, one sentence each")]
+
+
+def passes(results: Iterable[Result]) -> bool:
+    """What `GateReport.passed` says of the results."""
+    return all(result.status == "passed" or result.level == "warn" for result in results)

@@ -1,6 +1,5 @@
 """A picture of tracks as PNG: score over time with its band, the levels, flags, and how much moves."""
 
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from qclip_ffmpeg.emit.chart import (
     worst_segments,
     zones,
 )
+from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 if TYPE_CHECKING:
@@ -179,7 +179,4 @@ def steps(run: Sequence[SegmentScore], values: Sequence[float]) -> tuple[list[fl
 
 def plain(name: str) -> str:
     """A name as one short line that matplotlib takes for text: no control characters, no formulas."""
-    printed = "".join(" " if unicodedata.category(c).startswith("C") else c for c in name)
-    half = MAX_NAME // 2
-    short = printed if len(printed) <= MAX_NAME else f"{printed[:half]}…{printed[-half:]}"
-    return short.replace("$", r"\$")
+    return one_line(name, MAX_NAME).replace("$", r"\$")
