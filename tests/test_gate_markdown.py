@@ -81,7 +81,7 @@ def test_it_says_the_verdict_and_the_rungs(parser: str) -> None:
     assert "failed: 2 of 5 checks, 1 without a figure, 1 warning; 3 rungs, policy hls-vod" in page.text
     assert page.cells[0] == list(COLUMNS)
     assert page.cells[2] == ["❌", "720p", "h264, 1280x720, 25 fps", "1,400", "70.0", "65.0", "62.0 at 0:12", "▼ 3.5"]
-    assert [row[0] for row in page.cells[1:4]] == ["❌", "❌", "❌"]
+    assert [row[0] for row in page.cells[1:4]] == ["❌", "❌", "❓"]
     assert [row[-1] for row in page.cells[1:4]] == ["= 0.0", "▼ 3.5", "▲ 1.0"]
     worst = "Worst: 0:12 to 0:16 (61.2), 0:04 to 0:08.5 (no score)."
     assert f"720p pooled.p5: p5 is 65, the least allowed is 66. {worst}" in page.text

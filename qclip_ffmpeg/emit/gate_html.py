@@ -4,16 +4,15 @@ It has the verdict, the rungs in a table and as a rate-quality curve, and what r
 worst segments below. As in the report of tracks, all that comes from elsewhere is escaped by the template engine.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-from qclip_ffmpeg.emit.chart import MAX_TRACKS, worst_segments
+from qclip_ffmpeg.emit.chart import MAX_TRACKS, worst_segments, zones
 from qclip_ffmpeg.emit.html import to_html
+from qclip_ffmpeg.emit.ladder_chart import FULL_RANGE, LadderChart, ladder_chart
 from qclip_ffmpeg.emit.names import one_line
-from qclip_ffmpeg.emit.svg import Box
+from qclip_ffmpeg.emit.svg import HEIGHT, WIDTH, coordinate
 from qclip_ffmpeg.emit.verdict_words import (
     broken,
     change_said,
@@ -36,14 +35,10 @@ from qclip_ffmpeg.verdict import GateReport, Moment, Result, RungFigures
 if TYPE_CHECKING:
     from qclip_ffmpeg.stills import Stills
 
-RATE_STEPS = (1, 2, 5)
-"""Bitrates that are marked: these, times powers of ten."""
-MARGIN = 0.06
-"""Of the curve's width, to its left and right."""
-LEAST_DECADES = 0.3
-"""Of bitrate that the curve spans: as many as between 1 and 2."""
-LAST_MARK = 0.92
+LAST_MARK = 0.86
 """Share of the width up to which there is room for a bitrate beside its mark."""
+ZONE_LEAST = 2
+"""Score units of a level that must be in sight for its name."""
 SAME_TIME_S = 1e-3
 RUNG_COLUMNS = ("score", "change", "worst", "p5", "kbit/s", "video")
 RULE_COLUMNS = ("verdict", "of", "rule", "found", "allowed", "what", "policy")
@@ -93,15 +88,21 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The rate-quality curve, to be stretched to whatever place there is."""
+    """The ladder's chart as SVG paths and shares of the place that it is stretched to."""
 
     dots: Sequence[Dot]
-    lines: Sequence[tuple[str, str, float, float]]
-    """(codec, SVG path, left, top of its end) of each codec."""
-    hull: str
-    """SVG path through the rungs on the convex hull."""
+    lines: Sequence[str]
+    """Paths, one a codec and number of lines."""
+    hulls: Sequence[str]
+    baseline: Sequence[str]
+    ends: Sequence[tuple[str, float, float]]
+    """(codec, left, top) of the end of each hull, where there are several codecs."""
     marks: Sequence[tuple[float, str]]
-    """(left, bitrate)."""
+    """(left, bitrate in kbit/s)."""
+    scores: Sequence[float]
+    """Highest, middle and lowest score."""
+    zones: Sequence[tuple[str, float, float]]
+    """(level, lower end, upper end) in per cent of the height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,54 +227,42 @@ def target(
 
 
 def curve(rows: Sequence[Row], report: GateReport) -> Curve | None:
-    """Score over the logarithm of the bitrate, a line a codec."""
-    drawn = [row for row in rows if rate_of(row.rung) is not None and score_of(row.rung) is not None]
-    if len(drawn) < 2:
+    """Score over bitrate; None where fewer than two rungs have both."""
+    chart = ladder_chart(report)
+    row_of = {row.rung.name: row for row in rows}
+    dots = [
+        Dot(row_of[dot.name], chart.x(dot.bitrate_kbps), 1 - chart.y(dot.score))
+        for of_lines in chart.curves
+        for dot in of_lines.dots
+    ]
+    if len(dots) < 2:
         return None
-    drawn.sort(key=lambda row: (row.rung.codec or "", rate_of(row.rung)))
-    rates = [math.log10(rate_of(row.rung) or 1) for row in drawn]
-    middle, half = (min(rates) + max(rates)) / 2, max(max(rates) - min(rates), LEAST_DECADES) * (0.5 + MARGIN)
-    span = (middle - half, middle + half)
-    low, high = report.model.score_range if report.model else (0.0, 100.0)
-    box = Box(span, (low, high))
-
-    def place(row: Row) -> tuple[float, float]:
-        share = (math.log10(rate_of(row.rung) or 1) - span[0]) / (span[1] - span[0])
-        return share, min(1.0, max(0.0, (high - (score_of(row.rung) or 0)) / (high - low)))
-
-    def path(through: Sequence[Row]) -> str:
-        points = (f"{box.x(math.log10(rate_of(r.rung) or 1))} {box.y(score_of(r.rung) or 0)}" for r in through)
-        return "M" + "L".join(points) if len(through) > 1 else ""
-
-    codecs = [(codec, list(rows)) for codec, rows in groupby(drawn, key=lambda row: row.rung.codec or "")]
-    corners = set(report.analysis.hull) if report.analysis else set()
+    low, high = chart.scores
     return Curve(
-        dots=[Dot(row, *place(row)) for row in sorted(drawn, key=lambda row: row.number)],
-        lines=[(short(codec), path(rows), *place(rows[-1])) for codec, rows in codecs],
-        hull="".join(path([row for row in rows if row.rung.name in corners]) for _, rows in codecs),
-        marks=rate_marks(span),
+        dots=sorted(dots, key=lambda dot: dot.row.number),
+        lines=[path(chart, [(dot.bitrate_kbps, dot.score) for dot in c.dots]) for c in chart.curves],
+        hulls=[path(chart, line.points) for line in chart.hulls],
+        baseline=[path(chart, line.points) for line in chart.baseline],
+        ends=[
+            (short(line.codec), chart.x(line.points[-1][0]), 1 - chart.y(line.points[-1][1]))
+            for line in (chart.hulls if len(chart.hulls) > 1 else ())
+        ],
+        marks=[(left, figure(kbps)) for kbps in chart.rate_marks() if (left := chart.x(kbps)) <= LAST_MARK],
+        scores=[high, (high + low) / 2, low],
+        zones=[
+            (level, 100 * chart.y(max(bottom, low)), 100 * chart.y(min(top, high)))
+            for level, bottom, top in (zones() if scored_in_levels(report) else ())
+            if min(top, high) - max(bottom, low) > ZONE_LEAST
+        ],
     )
 
 
-def rate_of(rung: RungFigures) -> float | None:
-    """The bitrate in kbit/s, where it can stand on a logarithmic axis."""
-    rate = rung.bitrate_kbps
-    return rate if rate is not None and math.isfinite(rate) and rate > 0 else None
+def scored_in_levels(report: GateReport) -> bool:
+    """Whether scores are on the scale of the levels."""
+    return report.model is None or report.model.score_range == FULL_RANGE
 
 
-def score_of(rung: RungFigures) -> float | None:
-    """The mean score."""
-    mean = rung.pooled.mean
-    return mean if mean is not None and math.isfinite(mean) else None
-
-
-def rate_marks(span: tuple[float, float]) -> list[tuple[float, str]]:
-    """(share of the width, bitrate) of the marks within a span of log10 kbit/s; of many decades only the powers."""
-    decades = range(math.floor(span[0]), math.ceil(span[1]) + 1)
-    steps = RATE_STEPS if len(decades) <= 4 else RATE_STEPS[:1]
-    logs = [decade + math.log10(step) for decade in decades for step in steps]
-    return [
-        ((log - span[0]) / (span[1] - span[0]), f"{10**log:,.4g}" if log < 0 else f"{round(10**log):,}")
-        for log in logs
-        if 0 <= (log - span[0]) / (span[1] - span[0]) <= LAST_MARK
-    ]
+def path(chart: LadderChart, points: Sequence[tuple[float, float]]) -> str:
+    """An SVG path through (kbps, score)."""
+    places = (f"{coordinate(WIDTH * chart.x(x))} {coordinate(HEIGHT * (1 - chart.y(y)))}" for x, y in points)
+    return "M" + "L".join(places)

@@ -111,7 +111,7 @@ def to_html(tracks: Sequence[QualityTrack], stills: "Sequence[Stills]" = (), gat
         script=Markup(asset("script.js")),
         script_sha256=b64encode(hashlib.sha256(asset("script.js").encode()).digest()).decode(),
         data=script_data(tracks, span),
-    ).encode()
+    ).encode("utf-8", "replace")
 
 
 def entry(number: int, track: QualityTrack, found: "Stills | None", tracks: Sequence[QualityTrack]) -> Entry:

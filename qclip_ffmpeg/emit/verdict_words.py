@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from qclip_ffmpeg.emit.chart import clock
+from qclip_ffmpeg.emit.ladder_chart import crossing_words
 from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.verdict import Analysis, GateReport, Moment, Result, RungFigures
 
@@ -132,6 +133,7 @@ def standings(report: GateReport) -> dict[str, str]:
 def ladder_notes(report: GateReport) -> list[str]:
     """What is to be said of the ladder as a whole, one sentence each: its change, its suggestions, and cautions."""
     notes = analysis_notes(report.analysis) if report.analysis else []
+    notes += map(full_stop, crossing_words(report))
     for rung in report.rungs:
         if not rung.complete:
             notes.append(f"{short(rung.name)} is incomplete: its figures are of what could be measured.")
@@ -139,17 +141,14 @@ def ladder_notes(report: GateReport) -> list[str]:
 
 
 def analysis_notes(analysis: Analysis) -> list[str]:
-    """BD figures against the baseline, crossings, and what to do with which rung."""
+    """BD figures against the baseline, and what to do with which rung."""
     notes = []
     if analysis.bd_rate_percent is not None:
         notes.append(f"BD-rate against the baseline: {analysis.bd_rate_percent:+.2f} % bitrate at equal score.")
     if analysis.bd_score is not None:
         notes.append(f"BD-score against the baseline: {analysis.bd_score:+.2f} at equal bitrate.")
-    for c in analysis.crossings:
-        rate = figure(c.bitrate_kbps, "kbit/s", 0)
-        notes.append(
-            f"{short(c.codec)}: {c.upper_height_px} lines look better than {c.lower_height_px} from {rate} on."
-        )
+    if analysis.no_bd is not None:
+        notes.append(f"No BD figures against the baseline: {full_stop(analysis.no_bd)}")
     for suggestion in analysis.suggestions:
         to = f" to {figure(suggestion.bitrate_kbps, 'kbit/s', 0)}" if suggestion.bitrate_kbps is not None else ""
         notes.append(f"Suggestion: {suggestion.action} {short(suggestion.rung)}{to}: {full_stop(suggestion.reason)}")
