@@ -41,6 +41,7 @@ class RungFigures(Struct, frozen=True, kw_only=True):
     complete: Annotated[bool, described("false: it broke off or was stopped; what was measured is no whole file")]
     baseline: Annotated[float | None, described("pooled.mean in the baseline; null: there is none")] = None
     change: Annotated[float | None, described("pooled.mean less that of the baseline")] = None
+    baseline_kbps: Annotated[float | None, described("bitrate in the baseline; null: there is none")] = None
 
 
 class Result(Struct, frozen=True, kw_only=True):
