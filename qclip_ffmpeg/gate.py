@@ -64,10 +64,10 @@ def judge(
     for rule in policy.rules:
         if rule.about.baseline and not baseline:
             continue
-        applied, needs = apply(rule, [r for r in ladder.rungs if r.name in chosen[rule.name]], ladder)
+        applied, why = apply(rule, [r for r in ladder.rungs if r.name in chosen[rule.name]], ladder)
         results += applied
         if not applied and measured:
-            warnings.append(f"rule {rule.name} ({rule.figure}) was not applied: it needs {needs}")
+            warnings.append(f"rule {rule.name} ({rule.figure}) was not applied: {why}")
     return GateReport(
         schema="qclip-gate",
         schema_version=REPORT_VERSION,
@@ -85,10 +85,13 @@ def judge(
 
 
 def apply(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> tuple[list[Result], str]:
-    """The results of one rule on the rungs it selects, and what it needs if there are none."""
+    """The results of one rule on the rungs it selects, and why there are none if there are none."""
     kind = rule.figure.partition(".")[0]
     check, needs = (CHECKS_OF_KIND[kind], "") if kind in CHECKS_OF_KIND else CHECKS[rule.figure]
-    return [result(rule, found) for found in check(rule, rungs, ladder)], needs or "a rung that was measured"
+    why = f"it needs {needs or 'a rung that was measured'}"
+    if rule.figure.startswith("baseline.bd_") and ladder.analysis and ladder.analysis.no_bd:
+        why = ladder.analysis.no_bd
+    return [result(rule, found) for found in check(rule, rungs, ladder)], why
 
 
 def not_measured(rung: Rung) -> Result:
@@ -125,4 +128,5 @@ def figures_of(rung: Rung, old: Rung | None) -> RungFigures:
         complete=track.complete,
         baseline=old.score if old else None,
         change=None if change is None else round(change, SCORE_DECIMALS),
+        baseline_kbps=old.bitrate_kbps if old else None,
     )

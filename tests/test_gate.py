@@ -326,10 +326,18 @@ def test_the_same_ladder_passes_its_baseline(judged: Any) -> None:
 def test_a_drop_is_one_beyond_the_noise(judged: Any) -> None:
     noise = widened(BAND, 2)
     for drop, passed in ((noise - 0.01, True), (noise + 0.01, False)):
-        report = judged(ladder(60, 80 - drop), rule("baseline.drop"), ladder(60, 80))
+        report = judged(ladder(61, 80 - drop), rule("baseline.drop"), ladder(60, 80))
         assert report.passed == passed
         assert report.results[1].limit == pytest.approx(noise, abs=1e-3)
         assert [r.subject for r in report.results if r.status == "failed"] == ([] if passed else ["r2"])
+
+
+def test_what_was_not_encoded_again_is_no_comparison(judged: Any) -> None:
+    """One rung of three has changed: the band is that of one comparison."""
+    report = judged(ladder(60, 75.1, 90), rule("baseline.drop"), ladder(60, 80, 90))
+    assert {r.limit for r in report.results} == {BAND}
+    new, old = rung("a", 70, 64.9, 71), rung("a", 70, 70, 71)
+    assert only(judged([new], rule("baseline.segment_drop"), [old])).limit == BAND
 
 
 def test_the_noise_of_the_same_codec_and_size_is_less(judged: Any) -> None:
@@ -351,7 +359,7 @@ def test_one_segment_that_fell(judged: Any) -> None:
     report = judged([new], rule("baseline.segment_drop"), [old])
     found = only(report)
     assert (found.value, found.status) == (40, "failed")
-    assert found.limit == pytest.approx(widened(BAND, 4), abs=1e-3), "the largest of four"
+    assert found.limit == pytest.approx(widened(BAND, 3), abs=1e-3), "the largest of three that have changed"
     assert [(m.start_s, m.score) for m in found.moments] == [(12, 30), (4, 50)]
 
 

@@ -52,6 +52,7 @@ DOORS = {
 LIGHT = (
     *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
     *("bitrate", "ladder", "ladder_inputs", "manifests"),
+    *("policy", "gate", "gate_checks", "gate_comparisons", "gate_figures", "gate_inputs", "gate_noise", "gate_rules"),
 )
 DOCSTRING_FROM_LINES = 6
 
@@ -190,7 +191,11 @@ def lines_of(node: ast.stmt) -> int:
     "module",
     [
         "qclip_ffmpeg",
+        "qclip_ffmpeg.cli.gate",
+        "qclip_ffmpeg.cli.gate_table",
         "qclip_ffmpeg.cli.probe",
+        "qclip_ffmpeg.gate",
+        "qclip_ffmpeg.gate_inputs",
         "qclip_ffmpeg.emit.registry",
         "qclip_ffmpeg.emit.sidecar",
         "qclip_ffmpeg.inputs",

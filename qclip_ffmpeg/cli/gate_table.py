@@ -62,8 +62,8 @@ def score_text(rung: RungFigures) -> str:
 
 
 def verdict_of(rung: RungFigures, results: Sequence[Result]) -> str:
-    """The worst that a rule said of a rung; what is said of the whole ladder is no rung's."""
-    of_rung = [r for r in results if rung.name in r.rungs and r.subject != "ladder" and r.status != "passed"]
+    """The worst that a rule said of a rung: of two rungs, of the upper one; of the whole ladder, of none."""
+    of_rung = [r for r in results if r.rungs[:1] == [rung.name] and r.subject != "ladder" and r.status != "passed"]
     errors = [r.status for r in of_rung if r.level == "error"]
     if "not_measured" in errors:
         return "not measured"
