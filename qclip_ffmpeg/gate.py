@@ -125,4 +125,5 @@ def figures_of(rung: Rung, old: Rung | None) -> RungFigures:
         complete=track.complete,
         baseline=old.score if old else None,
         change=None if change is None else round(change, SCORE_DECIMALS),
+        baseline_kbps=old.bitrate_kbps if old else None,
     )
