@@ -69,13 +69,17 @@ def check_noise(model: Model, policy: Policy, compared: bool) -> None:
 def selected(rule: Rule, rungs: Sequence[Rung]) -> set[str]:
     """Names of the rungs a rule is about, measured or not.
 
-    What could not be opened has no codec and no lines; a rule that asks for these is not wrong for that.
+    What could not be opened has no codec and no lines: its name decides.
 
     Raises:
         UsageError: there is none.
     """
-    taken = [rung for rung in in_order(rungs) if rule.takes(rung.name, rung.codec, rung.height_px)]
-    if not taken and not any(rung.track.source.video is None for rung in rungs):
+    taken = [
+        rung
+        for rung in in_order(rungs)
+        if (rule.takes(rung.name, rung.codec, rung.height_px) if rung.track.source.video else rule.names(rung.name))
+    ]
+    if not taken:
         raise UsageError(
             f"{rule.where}: rules.{rule.name} matches no rung of {', '.join(rung.name for rung in rungs)}; "
             'mend what it selects, or give it level = "off"'

@@ -43,7 +43,7 @@ def track_of(
     segments = [
         msgspec.structs.replace(
             tiny_segment(index, SEGMENT_S),
-            score=score,
+            score=None if score is None else float(score),
             flags=list(flags[index]) if index < len(flags) else [],
         )
         for index, score in enumerate(scores)
