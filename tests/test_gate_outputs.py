@@ -1,4 +1,4 @@
-"""The reports of qclip-gate as its options ask for them: what is written where, and what is refused before measuring."""
+"""The reports of qclip-gate as its options ask for them: what is written where, what is refused before measuring."""
 
 import json
 import os
