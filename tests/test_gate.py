@@ -202,6 +202,21 @@ def test_events(figure: str, value: float, unit: str, judged: Any) -> None:
         assert [m.start_s for m in found.moments] == [4, 0], "the longest first"
 
 
+def test_events_that_nobody_looked_for(judged: Any) -> None:
+    """Among tracks that have some, one without has no answer; where all are so the rule says that it does nothing."""
+    without, one = rung("a", 70), rung("b", 70)
+    some = msgspec.structs.replace(one, track=msgspec.structs.replace(one.track, events=[Event("cut", 1, 1, 1, 1)]))
+    text = rule("events.freeze_s", max=1)
+    report = judged([without], text)
+    assert (report.results, report.passed) == ([], True)
+    assert report.warnings == [
+        "rule it (events.freeze_s) was not applied: it needs tracks whose events were looked for"
+    ]
+    report = judged([without, some], text)
+    assert {r.subject: r.status for r in report.results} == {"a": "not_measured", "b": "passed"}
+    assert not report.passed
+
+
 # The ladder
 
 
