@@ -45,7 +45,7 @@ def inversion(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
                     limit,
                     "max",
                     value > limit,
-                    weak_seconds(upper, lower),
+                    weak_seconds(upper, lower) if value > limit else [],
                 )
             )
     return found
@@ -60,7 +60,7 @@ def step(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
             assert rule.min is not None
             message = f"the mean is {above_or_below(value)} the next lower rung's; {rule.min:.1f} above is asked for"
             subject = f"{upper.name} over {lower.name}"
-            moments = weak_seconds(upper, lower)
+            moments = weak_seconds(upper, lower) if value < rule.min else []
             found.append(
                 Found(subject, [upper.name, lower.name], value, message, rule.min, "min", value < rule.min, moments)
             )
