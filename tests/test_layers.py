@@ -52,6 +52,7 @@ DOORS = {
 LIGHT = (
     *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
     *("bitrate", "ladder", "ladder_inputs", "manifests"),
+    *("emit.gate_json", "emit.junit", "emit.github", "emit.gitlab", "emit.markdown", "emit.gate_html"),
 )
 DOCSTRING_FROM_LINES = 6
 
