@@ -8,20 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from junitparser import JUnitXml
+from stand_in import ACTION, SHELL, action_steps, commands
 from tiny_ladder import rung, write_sidecars
 
 from qclip_ffmpeg.emit.gate_json import from_gate_json
 
 ROOT = Path(__file__).parent.parent
-ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-SHELL = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c")
-"""What GitHub runs for `shell: bash`."""
 POLICY = '[rules.floor]\nfigure = "pooled.min"\nmin = 40\n'
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="the action's steps need bash")
@@ -39,10 +36,8 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "policy.toml").write_text(POLICY)
     (folder / "low.toml").write_text(POLICY.replace("40", "10"))
     program(programs / "qclip-gate", f'exec {shlex.quote(sys.executable)} -m qclip_ffmpeg.cli.gate "$@"')
-    program(
-        programs / "python",
-        f'[ "$1 $2" != "-m pip" ] || {{ echo "$@" >> ../installed.txt; exit; }}\nexec {shlex.quote(sys.executable)} "$@"',
-    )
+    pip = '[ "$1 $2" != "-m pip" ] || { echo "$@" >> ../installed.txt; exit; }'
+    program(programs / "python", f'{pip}\nexec {shlex.quote(sys.executable)} "$@"')
     return folder
 
 
@@ -58,20 +53,6 @@ def environment(checkout: Path, **more: str) -> dict[str, str]:
     return kept | {"PATH": f"{programs}{os.pathsep}{kept['PATH']}", "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | more
 
 
-def resolved(text: str, inputs: dict[str, str], github: dict[str, str]) -> str:
-    """A text with its ${{ expressions }}, of which the action has only names, as GitHub puts values in their place."""
-    known = {f"inputs.{k}": v for k, v in inputs.items()} | {f"github.{k}": v for k, v in github.items()}
-    return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda match: known[match[1]], text)
-
-
-def is_on(step: dict[str, Any], inputs: dict[str, str]) -> bool:
-    """Whether a step runs: "inputs.NAME != 'VALUE'"."""
-    if "if" not in step:
-        return True
-    name, value = re.fullmatch(r"inputs\.([\w-]+) != '(.*)'", step["if"]).groups()  # type: ignore[union-attr]
-    return bool(inputs[name] != value)
-
-
 Act = Callable[..., tuple[subprocess.CompletedProcess[str], dict[str, str]]]
 
 
@@ -80,10 +61,7 @@ def act(checkout: Path, tmp_path: Path) -> Act:
     """act(**inputs) -> (the last step that ran, the outputs), as a job that uses the action; "_" stands for "-"."""
 
     def run(**given: str) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
-        inputs = {name: said.get("default", "") for name, said in ACTION["inputs"].items()}
-        asked = {name.replace("_", "-"): value for name, value in given.items()}
-        assert asked.keys() <= inputs.keys()
-        inputs |= asked
+        inputs = {name.replace("_", "-"): value for name, value in given.items()}
         output = tmp_path / "output"
         output.write_text("")
         runner = {
@@ -93,35 +71,20 @@ def act(checkout: Path, tmp_path: Path) -> Act:
             "GITHUB_ACTIONS": "true",
             "RUNNER_TEMP": str(tmp_path),
         }
-        for step in ACTION["runs"]["steps"]:
-            if "run" in step and is_on(step, inputs):
-                said = {k: resolved(v, inputs, {"action_path": "/the/action"}) for k, v in step["env"].items()}
-                done = subprocess.run(
-                    [*SHELL, step["run"]],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    cwd=checkout,
-                    env=environment(checkout, **runner, **said),
-                )
-                if done.returncode:
-                    break
+        for script, said in action_steps(inputs, {"action_path": "/the/action"}):
+            done = subprocess.run(
+                [*SHELL, script],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=checkout,
+                env=environment(checkout, **runner, **said),
+            )
+            if done.returncode:
+                break
         return done, dict(line.split("=", 1) for line in output.read_text().splitlines())
 
     return run
-
-
-def commands(log: str) -> list[str]:
-    """The lines of a log that the runner takes for commands: none from ::stop-commands::TOKEN to ::TOKEN::."""
-    found, token = [], None
-    for line in log.splitlines():
-        if token is not None:
-            token = None if line == f"::{token}::" else token
-        elif match := re.match(r"::stop-commands::(.+)", line):
-            token = match[1]
-        elif line.lstrip().startswith("::") or "##[" in line:
-            found.append(line)
-    return found
 
 
 # The action
@@ -194,11 +157,11 @@ def test_what_cannot_be_judged_is_no_pass(act: Act) -> None:
 def test_a_baseline_is_saved_and_then_compared_with(act: Act, checkout: Path) -> None:
     asked = {"ladder": "ladder", "preset": "", "policy": "base.toml", "package": "installed"}
     (checkout / "base.toml").write_text('[rules.drop]\nfigure = "baseline.drop"\n' + POLICY.replace("40", "10"))
-    done, outputs = act(**asked, baseline="last.json", save_baseline="last.json")
+    done, _ = act(**asked, baseline="last.json", save_baseline="last.json")
     assert done.returncode == 0, done.stdout
     assert "There is no baseline yet: last.json" in done.stdout
     write_sidecars(checkout / "ladder", [rung("360p", 35.0, 35.0, kbps=800.0)])
-    done, outputs = act(**asked, baseline="last.json")
+    done, _ = act(**asked, baseline="last.json")
     assert done.returncode == 3
     assert "baseline.drop" in commands(done.stdout)[0]
 
