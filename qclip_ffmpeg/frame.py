@@ -34,6 +34,8 @@ class Frame:
     """What is wrong or special about it: "corrupt", "gap", "interlaced", "resized"."""
     convert: Callable[[], Picture]
     """Does the work of `rgb()`."""
+    coded_bytes: int = 0
+    """Size of the packets it was decoded from."""
 
     def rgb(self) -> Picture:
         """Upright R'G'B' pixels, (3, height, width), full range: uint8, or uint16 for sources deeper than 8 bits."""

@@ -41,6 +41,22 @@ FLAGS = {
     "resized": "the picture changes size inside it",
     "truncated": "the input broke off in it",
 }
+EVENTS = {
+    "black": "the picture is black",
+    "combing": "two fields of different times lie woven into frames that are marked progressive",
+    "cut": "a scene begins with its first frame",
+    "drop": "frames are missing: steady motion jumps ahead while the time stamps do not",
+    "fade": "the picture fades to or from black or white",
+    "flicker": "brightness or contrast changes and comes back, all over the picture, neither by motion nor at a cut",
+    "freeze": "the picture stands still for 0.1 s or longer, within a scene that moves",
+    "judder": "frames are shown twice or more at no steady rate",
+    "pts_duplicate": "a frame is stamped as early as the one before it, or earlier",
+    "pts_gap": "the time stamps leave out the time of a frame or more",
+    "repeat": "frames are shown twice or more at a steady rate: a lower frame rate in a higher one",
+}
+"""Every kind of event there is, and what it says."""
+MEANT_EVENTS = ("black", "cut", "fade")
+"""Those that may well be meant; the others are damage."""
 ModelStatus = Literal["trained", "provisional", "untrained"]
 
 
@@ -74,6 +90,13 @@ class VideoStream(Struct, frozen=True):
     color_matrix: Annotated[str, described("matrix used to convert to R'G'B'")]
     color_range: Annotated[Literal["limited", "full"], described("range the stored values were taken to have")]
     transfer: Annotated[Literal["sdr", "pq", "hlg"], described("pq and hlg were mapped to SDR before scoring")]
+    bitrate_kbps: Annotated[
+        float | None,
+        described(
+            "kilobits (1000 bits) a second of the video's packets, over the segments that are reported, without the "
+            "container and other streams; null for raw video, single pictures, and in tracks that do not say"
+        ),
+    ] = None
 
 
 class Source(Struct, frozen=True):
