@@ -14,9 +14,9 @@ from qclip_ffmpeg.track import SCORE_DECIMALS, Tool
 from qclip_ffmpeg.verdict import REPORT_VERSION, Compared, GateReport, Result, RungFigures, passes
 
 CHECKS: dict[str, tuple[Check, str]] = {
-    "segments.worst": (rules.segments_worst, ""),
-    "segments.share_below_percent": (rules.segments_share, ""),
-    "segments.longest_below_s": (rules.segments_longest, ""),
+    "segments.worst": (rules.segments_worst, "a rung that was measured"),
+    "segments.share_below_percent": (rules.segments_share, "a rung that was measured"),
+    "segments.longest_below_s": (rules.segments_longest, "a rung that was measured"),
     "ladder.inversion": (comparisons.inversion, "two rungs of one codec"),
     "ladder.step": (comparisons.step, "two rungs of one codec"),
     "ladder.redundant": (comparisons.redundant, "two rungs of one codec"),
@@ -33,7 +33,11 @@ CHECKS: dict[str, tuple[Check, str]] = {
     "baseline.bd_rate_percent": (comparisons.bd_rate, "rate-quality curves of both ladders that overlap"),
 }
 """What checks a figure, and what it needs; a rule for which that is missing is said not to have been applied."""
-CHECKS_OF_KIND: dict[str, Check] = {"pooled": rules.pooled, "flags": rules.flags, "events": rules.events}
+CHECKS_OF_KIND: dict[str, tuple[Check, str]] = {
+    "pooled": (rules.pooled, "a rung that was measured"),
+    "flags": (rules.flags, "a rung that was measured"),
+    "events": (rules.events, "tracks whose events were looked for"),
+}
 
 
 def judge(
@@ -64,10 +68,10 @@ def judge(
     for rule in policy.rules:
         if rule.about.baseline and not baseline:
             continue
-        applied, needs = apply(rule, [r for r in ladder.rungs if r.name in chosen[rule.name]], ladder)
+        applied, why = apply(rule, [r for r in ladder.rungs if r.name in chosen[rule.name]], ladder)
         results += applied
         if not applied and measured:
-            warnings.append(f"rule {rule.name} ({rule.figure}) was not applied: it needs {needs}")
+            warnings.append(f"rule {rule.name} ({rule.figure}) was not applied: {why}")
     return GateReport(
         schema="qclip-gate",
         schema_version=REPORT_VERSION,
@@ -85,10 +89,13 @@ def judge(
 
 
 def apply(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> tuple[list[Result], str]:
-    """The results of one rule on the rungs it selects, and what it needs if there are none."""
+    """The results of one rule on the rungs it selects, and why there are none if there are none."""
     kind = rule.figure.partition(".")[0]
-    check, needs = (CHECKS_OF_KIND[kind], "") if kind in CHECKS_OF_KIND else CHECKS[rule.figure]
-    return [result(rule, found) for found in check(rule, rungs, ladder)], needs or "a rung that was measured"
+    check, needs = CHECKS_OF_KIND[kind] if kind in CHECKS_OF_KIND else CHECKS[rule.figure]
+    why = f"it needs {needs}"
+    if rule.figure.startswith("baseline.bd_") and ladder.analysis and ladder.analysis.no_bd:
+        why = ladder.analysis.no_bd
+    return [result(rule, found) for found in check(rule, rungs, ladder)], why
 
 
 def not_measured(rung: Rung) -> Result:

@@ -7,7 +7,7 @@ from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.gate_rules import NOT_JUDGED, at_same_time, lasting_s
 from qclip_ffmpeg.ladder import Rung, in_order
 from qclip_ffmpeg.policy import Policy, Rule
-from qclip_ffmpeg.track import Model, QualityTrack
+from qclip_ffmpeg.track import Model, QualityTrack, Settings
 
 NEEDS_NOISE = {
     "ladder.inversion",
@@ -17,10 +17,8 @@ NEEDS_NOISE = {
 }
 """Figures that cannot be judged without a noise band."""
 SAME_MODEL = ("id", "backbone_sha256", "weights_sha256", "calibration")
-SAME_SETTINGS = (
-    *("display", "segment", "frames_per_window", "sampling", "seed", "views", "bars", "start_s", "duration_s"),
-    "precision",
-)
+MAY_DIFFER = ("device", "display_height_px")
+"""Settings that keep no tracks from being compared: where it ran, and what a picture's shape makes of the display."""
 
 
 def is_measured(rung: Rung) -> bool:
@@ -69,13 +67,17 @@ def check_noise(model: Model, policy: Policy, compared: bool) -> None:
 def selected(rule: Rule, rungs: Sequence[Rung]) -> set[str]:
     """Names of the rungs a rule is about, measured or not.
 
-    What could not be opened has no codec and no lines; a rule that asks for these is not wrong for that.
+    What could not be opened has no codec and no lines: its name decides.
 
     Raises:
         UsageError: there is none.
     """
-    taken = [rung for rung in in_order(rungs) if rule.takes(rung.name, rung.codec, rung.height_px)]
-    if not taken and not any(rung.track.source.video is None for rung in rungs):
+    taken = [
+        rung
+        for rung in in_order(rungs)
+        if (rule.takes(rung.name, rung.codec, rung.height_px) if rung.track.source.video else rule.names(rung.name))
+    ]
+    if not taken:
         raise UsageError(
             f"{rule.where}: rules.{rule.name} matches no rung of {', '.join(rung.name for rung in rungs)}; "
             'mend what it selects, or give it level = "off"'
@@ -113,7 +115,9 @@ def differences(one: QualityTrack, other: QualityTrack) -> str:
     """What keeps the scores of two tracks from being compared: "model.id is a and b, ..."; "" if nothing does."""
     pairs = [(f"model.{name}", getattr(one.model, name), getattr(other.model, name)) for name in SAME_MODEL]
     pairs += [
-        (f"settings.{name}", getattr(one.settings, name), getattr(other.settings, name)) for name in SAME_SETTINGS
+        (f"settings.{name}", getattr(one.settings, name), getattr(other.settings, name))
+        for name in Settings.__struct_fields__
+        if name not in MAY_DIFFER
     ]
     return ", ".join(f"{name} is {shown(a)} and {shown(b)}" for name, a, b in pairs if a != b)
 

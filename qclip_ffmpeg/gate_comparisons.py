@@ -45,7 +45,7 @@ def inversion(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
                     limit,
                     "max",
                     value > limit,
-                    weak_seconds(upper, lower),
+                    weak_seconds(upper, lower) if value > limit else [],
                 )
             )
     return found
@@ -60,7 +60,7 @@ def step(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
             assert rule.min is not None
             message = f"the mean is {above_or_below(value)} the next lower rung's; {rule.min:.1f} above is asked for"
             subject = f"{upper.name} over {lower.name}"
-            moments = weak_seconds(upper, lower)
+            moments = weak_seconds(upper, lower) if value < rule.min else []
             found.append(
                 Found(subject, [upper.name, lower.name], value, message, rule.min, "min", value < rule.min, moments)
             )
@@ -107,13 +107,17 @@ def both(rungs: Sequence[Rung], ladder: Ladder) -> list[tuple[Rung, Rung]]:
 
 
 def drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
-    """baseline.drop: a rung's mean fell, by more than encoding again does."""
+    """baseline.drop: a rung's mean fell, by more than encoding again does.
+
+    A rung that is the same to the last digit was not encoded again, and is no comparison that could go wrong.
+    """
     pairs = both(rungs, ladder)
+    changed = sum(score_of(new) != score_of(old) for new, old in pairs)
     found = []
     for new, old in pairs:
         band = same_encode(new, old, ladder.noise)
         assert band is not None
-        noise = widened(band, len(pairs))
+        noise = widened(band, changed)
         limit = max(rule.max or 0.0, noise)
         value = score_of(old) - score_of(new)
         message = f"the mean of {score_of(new):.1f} is {above_or_below(-value)} the baseline's; {allowed(limit, noise)}"
@@ -123,16 +127,19 @@ def drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
 
 
 def segment_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
-    """baseline.segment_drop: one segment fell. All segments of all rungs are looked at, so the band is wider."""
+    """baseline.segment_drop: one segment fell. All segments of all rungs are looked at, so the band is wider.
+
+    Segments that are the same to the last digit are no comparisons, as with `drop`.
+    """
     fallen = {new.name: falls(at_same_time(new, old)) for new, old in both(rungs, ladder)}
-    comparisons = sum(map(len, fallen.values()))
+    changed = sum(fall != 0 for of_rung in fallen.values() for fall, _ in of_rung)
     found = []
     for new, old in both(rungs, ladder):
         if not fallen[new.name]:
             continue
         band = same_segment(new, old, ladder.noise)
         assert band is not None
-        noise = widened(band, comparisons)
+        noise = widened(band, changed)
         limit = max(rule.max or 0.0, noise)
         value = fallen[new.name][0][0]
         message = f"the worst segment is {above_or_below(-value)} the baseline's; {allowed(limit, noise)}"

@@ -171,10 +171,19 @@ def flags(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
 
 
 def events(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
-    """events.*: time, longest time and number of events of one kind."""
+    """events.*: time, longest time and number of events of one kind.
+
+    A rung whose events nobody looked for is not measured, beside others; where that is all of them the rule does not
+    apply.
+    """
     kind, what = re.fullmatch(r"events\.(\w+?)_(s|longest_s|count)", rule.figure).groups()  # type: ignore[union-attr]
     found = []
+    if not any(map(has_events, rungs)):
+        return []
     for rung in rungs:
+        if not has_events(rung):
+            found.append(against_limits(rule, rung, None, f"what there is of {kind} events", []))
+            continue
         of_kind = [event for event in rung.track.events if event.kind == kind]
         lengths_s = [event.end_s - event.start_s for event in of_kind]
         value, says = {
@@ -186,6 +195,11 @@ def events(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
         touched = [s for e in spans for s in rung.track.segments if s.start_s < e.end_s and e.start_s < s.end_s]
         found.append(against_limits(rule, rung, value, says, list({s.index: s for s in touched}.values())))
     return found
+
+
+def has_events(rung: Rung) -> bool:
+    """Whether events were looked for: a track that has a figure of them, or has some."""
+    return bool(rung.track.events) or getattr(rung.track.pooled, "temporal", None) is not None
 
 
 def declared_height(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:

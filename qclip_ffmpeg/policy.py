@@ -63,11 +63,15 @@ class Rule(Asked, frozen=True, kw_only=True):
     def about(self) -> Figure:
         return FIGURES[self.figure]
 
+    def names(self, name: str) -> bool:
+        """Whether a rung's name is one that the rule is about."""
+        patterns = [self.rungs] if isinstance(self.rungs, str) else self.rungs
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
     def takes(self, name: str, codec: str | None, height_px: int | None) -> bool:
         """Whether a rung is one that the rule is about, `place` aside."""
-        patterns = [self.rungs] if isinstance(self.rungs, str) else self.rungs
         return (
-            any(fnmatchcase(name, pattern) for pattern in patterns)
+            self.names(name)
             and (self.codec is None or (codec is not None and fnmatchcase(codec, self.codec)))
             and (self.min_height_px is None or (height_px is not None and height_px >= self.min_height_px))
             and (self.max_height_px is None or (height_px is not None and height_px <= self.max_height_px))

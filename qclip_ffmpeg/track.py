@@ -54,8 +54,9 @@ EVENTS = {
     "pts_gap": "the time stamps leave out the time of a frame or more",
     "repeat": "frames are shown twice or more at a steady rate: a lower frame rate in a higher one",
 }
-"""Every kind of event there is, and what it says. `black`, `cut` and `fade` may well be meant; the others are damage."""
+"""Every kind of event there is, and what it says."""
 MEANT_EVENTS = ("black", "cut", "fade")
+"""Those that may well be meant; the others are damage."""
 ModelStatus = Literal["trained", "provisional", "untrained"]
 
 

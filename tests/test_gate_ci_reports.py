@@ -102,7 +102,7 @@ def test_what_is_about_several_rungs_is_the_ladders() -> None:
     [failure] = cases_of(ladder)["ladder.inversion min: 720p over 360p"].result
     assert failure.message.startswith("720p over 360p: the higher rung scores 4 less.")
     said = ladder._elem.findtext("system-out")
-    assert said.startswith("failed: 2 rules broken")
+    assert said.startswith("failed: 2 of 5 checks")
     assert "BD-rate against the baseline: +3.25 %" in said
     assert {p.name: p.value for p in ladder.properties()} == {
         "policy": "hls-vod",
@@ -115,7 +115,7 @@ def test_what_is_about_several_rungs_is_the_ladders() -> None:
 
 def test_a_rung_has_its_figures_as_properties() -> None:
     found = {p.name: p.value for p in suites_of(tiny_report())["720p"].properties()}
-    assert found["bitrate_kbps"] == "1,400"
+    assert found["bitrate_kbps"] == "1400"
     assert (found["pooled.mean"], found["change"], found["width_px"], found["complete"]) == (
         "70",
         "-3.5",
@@ -220,7 +220,7 @@ def test_what_passes_is_a_notice(tmp_path: Path) -> None:
     assert (name, at, message) == (
         "notice",
         {"title": "qclip-gate"},
-        "passed; 3 rungs, 1 rule, policy hls-vod, baseline last.json (3 common rungs)",
+        "passed: 1 check; 3 rungs, policy hls-vod, baseline last.json (3 common rungs)",
     )
 
 
@@ -234,7 +234,7 @@ def test_no_more_annotations_than_are_shown(count: int, tmp_path: Path) -> None:
         assert len(of_kind) == MOST_OF_A_KIND
         assert [title for title, _ in of_kind[:9]] == [f"rung {n}: pooled.p5" for n in range(9)]
     *_, (_, at, message) = [said for said in found if said[0] == "error"]
-    assert at["title"] == f"{2 * count - 9} more rules not met"
+    assert at["title"] == f"{2 * count - 9} more checks not met"
     assert message.startswith("rung 9: pooled.p5, ")
 
 

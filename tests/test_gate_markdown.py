@@ -78,10 +78,10 @@ def parser(request: pytest.FixtureRequest) -> str:
 
 def test_it_says_the_verdict_and_the_rungs(parser: str) -> None:
     page = shown(tiny_report(), parser)
-    assert "failed: 2 rules broken, 1 rule without a figure, 1 warning; 3 rungs, 5 rules, policy hls-vod" in page.text
+    assert "failed: 2 of 5 checks, 1 without a figure, 1 warning; 3 rungs, policy hls-vod" in page.text
     assert page.cells[0] == list(COLUMNS)
     assert page.cells[2] == ["❌", "720p", "h264, 1280x720, 25 fps", "1,400", "70.0", "65.0", "62.0 at 0:12", "▼ 3.5"]
-    assert [row[0] for row in page.cells[1:4]] == ["❌", "❌", "❌"]
+    assert [row[0] for row in page.cells[1:4]] == ["❌", "❌", "❓"]
     assert [row[-1] for row in page.cells[1:4]] == ["= 0.0", "▼ 3.5", "▲ 1.0"]
     worst = "Worst: 0:12 to 0:16 (61.2), 0:04 to 0:08.5 (no score)."
     assert f"720p pooled.p5: p5 is 65, the least allowed is 66. {worst}" in page.text
@@ -94,14 +94,14 @@ def test_it_says_the_verdict_and_the_rungs(parser: str) -> None:
 
 def test_what_passes_has_no_list_of_breaches(parser: str) -> None:
     page = shown(tiny_report([tiny_result()], warnings=[], analysis=None), parser)
-    assert "✅ Picture quality: passed; 3 rungs, 1 rule, policy hls-vod" in page.text
+    assert "✅ Picture quality: passed: 1 check; 3 rungs, policy hls-vod" in page.text
     assert "Not met" not in page.text
     assert "Warnings" not in page.text
 
 
 def test_an_empty_report_is_shown(parser: str) -> None:
     page = shown(tiny_report([], [], model=None, display=None, baseline=None, analysis=None, warnings=[]), parser)
-    assert "passed; 0 rungs, 0 rules, policy hls-vod" in page.text
+    assert "passed: 0 checks; 0 rungs, policy hls-vod" in page.text
     assert "table" not in page.tags
 
 
@@ -149,8 +149,8 @@ def test_it_fits_a_comment_whatever_it_holds(parser: str) -> None:
     data = to_markdown(report)
     assert COMMENT_BYTES * 0.9 < len(data) <= COMMENT_BYTES
     page = shown(report, parser)
-    left_out = re.findall(r"(\d+) more (rung|rule|note)s?: no room here\.", page.text)
-    assert [what for _, what in left_out] == ["rung", "rule", "rule", "note", "rule"]
+    left_out = re.findall(r"(\d+) more (rung|check|note)s?: no room here\.", page.text)
+    assert [what for _, what in left_out] == ["rung", "check", "check", "note", "check"]
     rows = [len(row) for row in page.cells]
     assert rows.count(len(COLUMNS)) - 1 + int(left_out[0][0]) == 300
     assert rows.count(len(RULE_COLUMNS)) - 1 + int(left_out[-1][0]) == len(results)

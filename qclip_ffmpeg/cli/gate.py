@@ -1,6 +1,5 @@
 """qclip-gate: fails where a ladder is not what a policy asks for, or worse than it was."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from click.core import ParameterSource
 
 from qclip_ffmpeg import __version__
 from qclip_ffmpeg.cli import console
+from qclip_ffmpeg.cli.gate_outputs import Asked, Verdict, asked_reports, report_options, write_reports
 from qclip_ffmpeg.cli.measuring import (
     display_option,
     model_options,
@@ -19,6 +19,7 @@ from qclip_ffmpeg.cli.measuring import (
     scorer_of,
     threads_of,
 )
+from qclip_ffmpeg.cli.outputs import check_file
 from qclip_ffmpeg.cli.params import DisplayParam
 from qclip_ffmpeg.errors import QClipError, UsageError
 
@@ -48,6 +49,7 @@ Examples:
   qclip-gate --ladder ladder.toml --policy gate.toml
   qclip-gate --ladder out/master.m3u8 --save-baseline last.json
   qclip-gate --ladder out/master.m3u8 --baseline last.json    is it worse than it was?
+  qclip-gate ladder/*.mp4 --junit gate.xml --html gate.html   for a CI server, and for people
   qclip-gate --show-preset live                               the rules, to start from
 
 \b
@@ -109,7 +111,7 @@ def show_preset(context: click.Context, _: click.Parameter, name: str | None) ->
     type=click.Path(path_type=Path),
     help="Write the track of each rung that is measured to DIR/<rung>.qclip.json.",
 )
-@click.option("--json", "to_stdout", is_flag=True, help="Print the report as JSON.")
+@report_options
 @picking_options
 @display_option("the policy's, else 1080")
 @place_options
@@ -142,7 +144,8 @@ def command(context: click.Context, /, inputs: tuple[str, ...], ladders: tuple[s
     entries = entries_of(inputs, ladders)
     if not entries:
         raise UsageError("the ladder is empty; name its files, their sidecars, or --ladder")
-    check_outputs(context, entries, options)
+    check_measuring(context, entries)
+    asked = check_outputs(entries, ladders, options)
     baseline_path: Path | None = options["baseline_path"]
     baseline = read_baseline(baseline_path) if baseline_path else []
     rungs = measure(entries, policy, baseline, options)
@@ -154,12 +157,8 @@ def command(context: click.Context, /, inputs: tuple[str, ...], ladders: tuple[s
     code = exit_code(report)
     if options["save_baseline"]:
         code = save_baseline(options["save_baseline"], rungs, report) or code
-    if options["to_stdout"]:
-        from qclip_ffmpeg.emit.gate_json import to_gate_json
-
-        sys.stdout.buffer.write(to_gate_json(report))
-        sys.stdout.buffer.flush()
-    return code
+    not_written = write_reports(asked, Verdict(report, rungs, entries))
+    return code or not_written
 
 
 def asked_policy(options: dict[str, Any]) -> "Policy":
@@ -172,10 +171,8 @@ def asked_policy(options: dict[str, Any]) -> "Policy":
     return read_policy(path) if path is not None else read_preset(preset or DEFAULT_PRESET)
 
 
-def check_outputs(context: click.Context, entries: Sequence["Entry"], options: dict[str, Any]) -> None:
-    """Refuse what would do nothing, and files that cannot be written, before any time is spent."""
-    from qclip_ffmpeg.files import check_writable, make_folder
-
+def check_measuring(context: click.Context, entries: Sequence["Entry"]) -> None:
+    """Refuse options of how to measure where nothing is measured, and they would silently do nothing."""
     if all(entry.is_sidecar for entry in entries):
         for parameter in context.command.params:
             typed = context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
@@ -184,13 +181,22 @@ def check_outputs(context: click.Context, entries: Sequence["Entry"], options: d
                     f"{parameter.opts[0]}: all rungs are sidecars and nothing is measured, it would do nothing; "
                     "leave it out"
                 )
-    if options["save_baseline"] is not None:
-        path = options["save_baseline"]
-        if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(f"--save-baseline {path}: is not a file in an existing folder; choose another place")
-        check_writable(path)
+
+
+def check_outputs(entries: Sequence["Entry"], ladders: Sequence[str], options: dict[str, Any]) -> list[Asked]:
+    """Refuse files that cannot be written, before any time is spent. Returns the reports that are asked for."""
+    from qclip_ffmpeg.files import make_folder
+
+    inputs = [*(entry.source for entry in entries), *ladders]
+    inputs += [str(options["policy_path"])] * (options["policy_path"] is not None)
+    saved: Path | None = options["save_baseline"]
+    if saved is not None:  # may be the file of --baseline
+        check_file("--save-baseline", saved, inputs, overwrite=True)
+    inputs += [str(path) for path in (options["baseline_path"], saved) if path is not None]
+    asked = asked_reports(options, inputs)
     if options["sidecars"] is not None:
         make_folder(options["sidecars"], "--save-sidecars")
+    return asked
 
 
 def measure(

@@ -15,7 +15,7 @@ STYLES = {"failed": "red", "not measured": "red", "warned": "yellow", "passed": 
 
 def print_verdict(report: GateReport) -> None:
     """The whole report on stderr."""
-    console.stderr.print(rung_table(report))
+    print_table(rung_table(report))
     for result in told(report.results):
         style = "yellow" if result.level == "warn" else "red"
         console.stderr.print(breach_line(result), style=style, soft_wrap=True)
@@ -24,12 +24,19 @@ def print_verdict(report: GateReport) -> None:
     console.stderr.print(verdict_line(report), style="green" if report.passed else "red", soft_wrap=True)
 
 
+def print_table(table: Table) -> None:
+    """A table as wide as it is where nobody looks at a terminal: a log that is cut at 80 columns says little."""
+    here = console.stderr
+    width = here.width if here.is_terminal else max(here.width, here.measure(table).maximum)
+    here.print(table, width=width, crop=False)
+
+
 def rung_table(report: GateReport) -> Table:
     """A line a rung, lowest first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rung", overflow="fold")
-    table.add_column("codec")
-    for title in ("size", "kbit/s", "score ± noise", "change", "worst"):
+    table.add_column("codec", no_wrap=True)
+    for title in ("size", "kbit/s", "score ± noise", "change"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for rung in report.rungs:
@@ -41,7 +48,6 @@ def rung_table(report: GateReport) -> Table:
             "" if rung.bitrate_kbps is None else f"{rung.bitrate_kbps:.0f}",
             score_text(rung),
             "" if rung.change is None else f"{rung.change:+.1f}",
-            moment_text(rung.worst[0]) if rung.worst else "",
             Text(said, style=STYLES[said]),
         )
     return table
@@ -56,8 +62,8 @@ def score_text(rung: RungFigures) -> str:
 
 
 def verdict_of(rung: RungFigures, results: Sequence[Result]) -> str:
-    """The worst that a rule said of a rung; what is said of the whole ladder is no rung's."""
-    of_rung = [r for r in results if rung.name in r.rungs and r.subject != "ladder" and r.status != "passed"]
+    """The worst that a rule said of a rung: of two rungs, of the upper one; of the whole ladder, of none."""
+    of_rung = [r for r in results if r.rungs[:1] == [rung.name] and r.subject != "ladder" and r.status != "passed"]
     errors = [r.status for r in of_rung if r.level == "error"]
     if "not_measured" in errors:
         return "not measured"

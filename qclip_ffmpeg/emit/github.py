@@ -40,7 +40,7 @@ def annotations(kind: str, results: Sequence[Result], root: Path) -> list[str]:
     lines = [annotation(kind, result, root) for result in results[:alone]]
     if rest := results[alone:]:
         names = ", ".join(titled(result) for result in rest)
-        lines.append(command(kind, {"title": f"{counted(len(rest), 'more rule')} not met"}, names))
+        lines.append(command(kind, {"title": f"{counted(len(rest), 'more check')} not met"}, names))
     return lines
 
 

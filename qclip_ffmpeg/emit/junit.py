@@ -5,12 +5,15 @@ its system-out; where it has no figure it was skipped. There are no times: the s
 are cleaned of what XML 1.0 forbids. Valid by the schema of Jenkins' xUnit plugin (junit-10.xsd).
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
+from qclip_ffmpeg.emit.figures import decimal
 from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.emit.verdict_words import (
+    LADDER,
     NOTHING,
     figure,
     headline,
@@ -24,7 +27,6 @@ from qclip_ffmpeg.verdict import GateReport, Result, RungFigures
 
 Element = ElementTree.Element
 
-LADDER = "ladder"
 MAX_NAME = 200
 """Characters of a name: servers make files and addresses of them."""
 
@@ -106,7 +108,7 @@ def properties(rung: RungFigures) -> dict[str, str]:
     figures = {f"pooled.{key}": getattr(rung.pooled, key) for key in rung.pooled.__struct_fields__}
     numbers = {"bitrate_kbps": rung.bitrate_kbps, **figures, "baseline": rung.baseline, "change": rung.change}
     said = {key: one_line(str(value)) for key, value in stream.items() if value is not None}
-    said |= {key: figure(value, decimals=4) for key, value in numbers.items() if value is not None}
+    said |= {key: decimal(value) for key, value in numbers.items() if value is not None and math.isfinite(value)}
     return said | {"complete": str(rung.complete).lower()}
 
 

@@ -38,6 +38,8 @@ SIGNS = {"passed": "✅", "warned": "⚠️", "failed": "❌", "not_measured": "
 SPACER = "&#8203;"
 """A space of no width."""
 COLUMNS = ("", "rung", "video", "kbit/s", "score", "p5", "worst", "change")
+NUMBERS = ("kbit/s", "score", "p5", "change", "found", "allowed")
+"""Columns with their cells to the right."""
 RULE_COLUMNS = ("", "of", "rule", "found", "allowed", "what")
 
 
@@ -58,8 +60,8 @@ def to_markdown(report: GateReport, most_bytes: int = COMMENT_BYTES) -> bytes:
     stands = standings(report)
     parts = [
         *table(COLUMNS, [rung_row(rung, SIGNS[stands[rung.name]]) for rung in report.rungs], room // 4, "rung"),
-        *bullets("Not met", [item(result) for result in broken(report)], room // 4, "rule"),
-        *bullets("Warnings", [item(result) for result in warned(report)], room // 8, "rule"),
+        *bullets("Not met", [item(result) for result in broken(report)], room // 4, "check"),
+        *bullets("Warnings", [item(result) for result in warned(report)], room // 8, "check"),
         *bullets("The ladder", [text(note) for note in ladder_notes(report)], room // 8, "note"),
     ]
     parts += all_results(report, room - size(parts))
@@ -68,10 +70,10 @@ def to_markdown(report: GateReport, most_bytes: int = COMMENT_BYTES) -> bytes:
 
 def all_results(report: GateReport, room: int) -> list[str]:
     """The table of all results, folded away."""
-    opening = ["", f"<details><summary>{counted(len(report.results), 'rule')} in all</summary>", ""]
+    opening = ["", f"<details><summary>{counted(len(report.results), 'check')} in all</summary>", ""]
     closing = ["", "</details>"]
     rows = [result_row(result) for result in report.results]
-    return [*opening, *table(RULE_COLUMNS, rows, room - size([*opening, *closing]), "rule"), *closing]
+    return [*opening, *table(RULE_COLUMNS, rows, room - size([*opening, *closing]), "check"), *closing]
 
 
 def rung_row(rung: RungFigures, verdict: str) -> list[str]:
@@ -121,7 +123,7 @@ def table(columns: tuple[str, ...], rows: list[list[str]], room: int, what: str)
     """A table of as many rows as there is room for; nothing where there are no rows."""
     if not rows:
         return []
-    head = [line_of(columns), line_of(["---"] * len(columns))]
+    head = [line_of(columns), line_of(["---:" if name in NUMBERS else "---" for name in columns])]
     return [*head, *fitted([line_of(row) for row in rows], room - size(head), what)]
 
 
@@ -163,7 +165,7 @@ def text(said: str) -> str:
 
     A spacer parts a sign from the word that it would make a mention of: @user, #12, !34.
     """
-    shown = re.sub(r"[!#$%&*:<>?@[\\\]^_`{|}~]|\.(?=[^\W\d])", reference, one_line(said, MAX_TEXT))
+    shown = re.sub(r"[!#$%&*<>?@[\\\]^_`{|}~]|\.(?=[^\W\d])|:(?=[^\s\d])", reference, one_line(said, MAX_TEXT))
     return re.sub(r"(&#(?:64|35|33|36|37|38|126);)(?=[\w\"])", rf"\1{SPACER}", shown)
 
 

@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 
 from qclip_ffmpeg.emit.chart import clock
+from qclip_ffmpeg.emit.ladder_chart import crossing_words
 from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.verdict import Analysis, GateReport, Moment, Result, RungFigures
 
+LADDER = "ladder"
+"""Subject of what is said of the ladder as a whole."""
 MAX_NAME = 60
 """Characters of a name within a sentence."""
 TOLD_MOMENTS = 3
@@ -27,19 +30,18 @@ def warned(report: GateReport) -> list[Result]:
 
 
 def headline(report: GateReport) -> str:
-    """The verdict in one line: "failed: 2 rules broken, 1 warning; 5 rungs, 24 rules, policy hls-vod"."""
+    """The verdict in one line: "failed: 2 of 24 checks, 1 warning; 5 rungs, policy hls-vod"."""
     found = broken(report)
-    failed = sum(result.status == "failed" for result in found)
+    failed, checks = sum(result.status == "failed" for result in found), counted(len(report.results), "check")
     said = [
-        *([f"{counted(failed, 'rule')} broken"] if failed else []),
-        *([f"{counted(len(found) - failed, 'rule')} without a figure"] if len(found) > failed else []),
+        f"{failed} of {checks}" if failed else checks,
+        *([f"{len(found) - failed} without a figure"] if len(found) > failed else []),
         *([counted(len(warned(report)), "warning")] if warned(report) else []),
     ]
-    about = [counted(len(report.rungs), "rung"), counted(len(report.results), "rule"), f"policy {short(report.policy)}"]
+    about = [counted(len(report.rungs), "rung"), f"policy {short(report.policy)}"]
     if report.baseline:
         about.append(f"baseline {short(report.baseline.source)} ({counted(report.baseline.rungs, 'common rung')})")
-    verdict = "passed" if report.passed else "failed"
-    return ": ".join(filter(None, (verdict, ", ".join(said)))) + "; " + ", ".join(about)
+    return f"{'passed' if report.passed else 'failed'}: {', '.join(said)}; {', '.join(about)}"
 
 
 def short(name: str) -> str:
@@ -64,13 +66,13 @@ def full_stop(text: str) -> str:
 
 
 def told(moments: Sequence[Moment]) -> str:
-    """ "0:12 to 0:16 (31.2), 0:20 to 0:24 (33)"; "" where there are none."""
+    """ "0:12 to 0:16 (31.2), 0:20 to 0:24 (33.0)"; "" where there are none."""
     return ", ".join(map(moment_said, moments[:TOLD_MOMENTS]))
 
 
 def moment_said(moment: Moment) -> str:
     """ "0:12 to 0:16 (31.2)"."""
-    score = "no score" if moment.score is None else figure(moment.score)
+    score = "no score" if moment.score is None else tenth(moment.score)
     return f"{clock(moment.start_s)} to {clock(moment.end_s)} ({score})"
 
 
@@ -117,15 +119,21 @@ def worst_said(rung: RungFigures) -> str:
 
 
 def standings(report: GateReport) -> dict[str, str]:
-    """ "failed", "warned" or "passed" by the name of each rung: what all rules about it come to."""
+    """ "failed", "not_measured", "warned" or "passed" by the name of each rung: what all rules about it come to.
+
+    What is said of the ladder as a whole is no rung's.
+    """
     found = {rung.name: "passed" for rung in report.rungs}
-    found |= {name: "warned" for result in warned(report) for name in result.rungs}
-    return found | {name: "failed" for result in broken(report) for name in result.rungs}
+    for result in (*warned(report), *broken(report)[::-1]):
+        if result.subject != LADDER:
+            found |= dict.fromkeys(result.rungs, "warned" if result.level == "warn" else result.status)
+    return found
 
 
 def ladder_notes(report: GateReport) -> list[str]:
     """What is to be said of the ladder as a whole, one sentence each: its change, its suggestions, and cautions."""
     notes = analysis_notes(report.analysis) if report.analysis else []
+    notes += map(full_stop, crossing_words(report))
     for rung in report.rungs:
         if not rung.complete:
             notes.append(f"{short(rung.name)} is incomplete: its figures are of what could be measured.")
@@ -133,18 +141,15 @@ def ladder_notes(report: GateReport) -> list[str]:
 
 
 def analysis_notes(analysis: Analysis) -> list[str]:
-    """BD figures against the baseline, crossings, and what to do with which rung."""
+    """BD figures against the baseline, and what to do with which rung."""
     notes = []
     if analysis.bd_rate_percent is not None:
         notes.append(f"BD-rate against the baseline: {analysis.bd_rate_percent:+.2f} % bitrate at equal score.")
     if analysis.bd_score is not None:
         notes.append(f"BD-score against the baseline: {analysis.bd_score:+.2f} at equal bitrate.")
-    for c in analysis.crossings:
-        rate = figure(c.bitrate_kbps, "kbit/s", 0)
-        notes.append(
-            f"{short(c.codec)}: {c.upper_height_px} lines look better than {c.lower_height_px} from {rate} on."
-        )
+    if analysis.no_bd is not None:
+        notes.append(f"No BD figures against the baseline: {full_stop(analysis.no_bd)}")
     for suggestion in analysis.suggestions:
         to = f" to {figure(suggestion.bitrate_kbps, 'kbit/s', 0)}" if suggestion.bitrate_kbps is not None else ""
-        notes.append(f"Suggestion: {suggestion.action} {short(suggestion.rung)}{to}. {full_stop(suggestion.reason)}")
+        notes.append(f"Suggestion: {suggestion.action} {short(suggestion.rung)}{to}: {full_stop(suggestion.reason)}")
     return notes
