@@ -96,4 +96,5 @@ def verdict_line(report: GateReport) -> str:
     counts = [(errors, "error"), (len(broken) - errors, "warning")]
     said = ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count)
     against = f", against {one_line(report.baseline.source)}" if report.baseline else ""
-    return f"{one_line(report.policy)}{against}: {'passed' if report.passed else 'failed'}{f' with {said}' if said else ''}"
+    verdict = "passed" if report.passed else "failed"
+    return f"{one_line(report.policy)}{against}: {verdict}{f' with {said}' if said else ''}"
