@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.gate_rules import NOT_JUDGED, at_same_time, lasting_s
 from qclip_ffmpeg.ladder import Rung, in_order
@@ -33,18 +34,20 @@ def check_rungs(rungs: Sequence[Rung], policy: Policy, baseline: Sequence[Rung])
     """
     if not rungs:
         raise UsageError("the ladder is empty; name its files or their sidecars")
-    names = [rung.name for rung in rungs]
+    names = [one_line(rung.name) for rung in rungs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"two rungs are named {twice[0]}; give each a name of its own")
     for rung in rungs:
-        check_model(rung.track.model, rung.name)
+        check_model(rung.track.model, one_line(rung.name))
         if difference := differences(rungs[0].track, rung.track):
-            raise UsageError(f"{rungs[0].name} and {rung.name} cannot be compared: {difference}; measure them alike")
+            raise UsageError(
+                f"{names[0]} and {one_line(rung.name)} cannot be compared: {difference}; measure them alike"
+            )
     for rung in baseline:
         if difference := differences(rung.track, rungs[0].track):
             raise UsageError(
-                f"the baseline's {rung.name} and {rungs[0].name} cannot be compared: {difference}; measure them alike, "
-                "or save a new baseline"
+                f"the baseline's {one_line(rung.name)} and {names[0]} cannot be compared: {difference}; measure them "
+                "alike, or save a new baseline"
             )
     check_display(rungs[0].track, policy)
     check_noise(rungs[0].track.model, policy, compared=bool(baseline))
@@ -79,7 +82,7 @@ def selected(rule: Rule, rungs: Sequence[Rung]) -> set[str]:
     ]
     if not taken:
         raise UsageError(
-            f"{rule.where}: rules.{rule.name} matches no rung of {', '.join(rung.name for rung in rungs)}; "
+            f"{rule.where}: rules.{rule.name} matches no rung of {one_line(', '.join(rung.name for rung in rungs))}; "
             'mend what it selects, or give it level = "off"'
         )
     if rule.place:
@@ -105,9 +108,9 @@ def check_display(track: QualityTrack, policy: Policy) -> None:
     display = track.settings.display
     if policy.display is not None and display != policy.display:
         raise UsageError(
-            f"the limits of {policy.name} are for a display of {policy.display}, and {track.source.name} was measured "
-            f"at {display}; measure it with --display {policy.display}, or extend the policy with other limits and its "
-            "own display"
+            f"the limits of {policy.name} are for a display of {policy.display}, and {one_line(track.source.name)} "
+            f"was measured at {one_line(display)}; measure it with --display {policy.display}, or extend the policy "
+            "with other limits and its own display"
         )
 
 
@@ -124,7 +127,7 @@ def differences(one: QualityTrack, other: QualityTrack) -> str:
 
 def shown(value: object) -> str:
     """A setting for people; what is a checksum is shortened."""
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = one_line(" ".join(map(str, value)) if isinstance(value, list) else str(value))
     return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from qclip_ffmpeg.emit.chart import SAME_TIME_S, WORST, runs, worst_segments
+from qclip_ffmpeg.emit.chart import WORST, runs, worst_segments
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Noise, Rule
 from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, SegmentScore
@@ -15,6 +15,7 @@ from qclip_ffmpeg.verdict import Analysis, Bound, Level, Moment, Result
 NOT_JUDGED = "out_of_domain"
 """Flag of segments whose score is a guess: no rule about segments looks at them."""
 
+SAME_TIME_DECIMALS = 3  # of seconds
 CALLED_WITHIN_PX = 8  # columns; encoders want multiples of 2, 4, 8
 
 
@@ -132,7 +133,8 @@ def segments_share(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Fo
     for rung in rungs:
         among = judged(rung)
         low = by_score(below(rule, among))
-        value = 100 * lasting_s(low) / lasting_s(among) if among else None
+        all_s = lasting_s(among)
+        value = 100 * lasting_s(low) / all_s if all_s > 0 else None
         found.append(against_limits(rule, rung, value, f"the share of the time below {rule.below:g}", low))
     return found
 
@@ -240,8 +242,8 @@ def declared_bitrate(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[
 
 def at_same_time(new: Rung, old: Rung) -> list[tuple[SegmentScore, SegmentScore]]:
     """Segments of two rungs that begin together and have a score which is no guess, in order of time."""
-    of_old = {round(s.start_s / SAME_TIME_S): s for s in judged(old)}
-    return [(s, of_old[at]) for s in judged(new) if (at := round(s.start_s / SAME_TIME_S)) in of_old]
+    of_old = {round(s.start_s, SAME_TIME_DECIMALS): s for s in judged(old)}
+    return [(s, of_old[at]) for s in judged(new) if (at := round(s.start_s, SAME_TIME_DECIMALS)) in of_old]
 
 
 def falls(pairs: Iterable[tuple[SegmentScore, SegmentScore]]) -> list[tuple[float, SegmentScore]]:

@@ -15,6 +15,7 @@ from qclip_ffmpeg.verdict import Level
 
 MOST_EXTENDED = 8  # policies in a chain
 MOST_RULES = 200
+LONGEST_NAME = 80  # characters
 
 
 class Noise(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -209,6 +210,11 @@ def rule_of(name: str, said: dict[str, Any], base: Rule | None, text: str, shown
         UsageError: it says what it cannot, or too little.
     """
     place = ("rules", name)
+    if not (name.isprintable() and 0 < len(name) <= LONGEST_NAME):
+        raise UsageError(
+            f"{shown}:{line_of(text, place)}: {name[:LONGEST_NAME]!r} is no name of a rule; give one that can be "
+            f"printed, of {LONGEST_NAME} characters at most"
+        )
     inherited = {k: v for k, v in set_in(base).items() if k not in ("name", "where")} if base else {}
     if base is None and "figure" not in said:
         raise UsageError(

@@ -539,6 +539,22 @@ def test_without_a_noise_band_nothing_is_called_a_change(judged: Any) -> None:
     assert judged(rungs, rule("pooled.mean", min=1)).passed
 
 
+def test_numbers_that_nobody_measured_are_no_traceback(judged: Any) -> None:
+    """Sidecars may come from strangers."""
+    one = rung("a", 70, 60)
+    segments = [msgspec.structs.replace(s, start_s=1.7e308, end_s=-1.7e308) for s in one.track.segments]
+    odd = msgspec.structs.replace(one, track=msgspec.structs.replace(one.track, segments=segments))
+    for said in ({"below": 65, "max": 5}, {"below": 0, "max": 5}):
+        assert only(judged([odd], rule("segments.share_below_percent", **said))).status == "not_measured"
+    assert judge([odd], msgspec.structs.replace(read_preset("hls-vod"), display=None), [odd]).results
+
+
+def test_a_message_is_one_line_whatever_a_rung_is_called(judged: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        judged([rung("a\n::error::b", 1), with_setting(rung("\x1b[31m", 1), seed=3)], rule("pooled.mean", min=1))
+    assert str(caught.value).isprintable()
+
+
 # Noise
 
 

@@ -93,6 +93,7 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
     "no rungs": (rule("pooled.mean", min=3, rungs=[]), 4, ["rungs names none"]),
     "one of a pair": (rule("ladder.inversion", place="top"), 3, ["compares rungs"]),
     "a part of the ladder": (rule("baseline.ladder_drop", max=1, rungs="*720*"), 4, ["of the whole ladder"]),
+    "no name": ('[rules."a\\nb"]\nfigure = "pooled.mean"\nmin = 3\n', 1, ["'a\\nb' is no name of a rule"]),
     "noise of nothing": (RULE + "[noise]\nsame_encode = 0\n", 5, ["noise.same_encode = 0", "above 0"]),
     "unknown noise": (RULE + "[noise]\nrepeat = 1\n", 5, ["unknown field `repeat`"]),
     "no display": ("display = '1080'\n" + RULE, 1, ["WIDTHxHEIGHT"]),
