@@ -149,20 +149,22 @@ class Studio:
         return Made(said["crf"], said["vmaf"])
 
     def search(self, encode: Path, step: Step, way: Way, crf: float, span: tuple[float, float]) -> Made:
-        """Encode until the VMAF is within a span: by secants, kept between CRFs known to be too low and too high."""
-        middle, slope, (low, high) = sum(span) / 2, VMAF_A_CRF, CRFS
+        """Encode until the VMAF is within a span: by secants, kept between CRFs known to be too low and too high.
+
+        Returns the lowest or highest of CRFS where that is not enough.
+        """
+        middle, slope, low, high = sum(span) / 2, VMAF_A_CRF, -math.inf, math.inf
         before: Made | None = None
         for _ in range(TRIES):
-            crf = min(max(crf, CRFS[0]), CRFS[1])
             made = Made(crf, self.encoded(encode, step, way, crf))
-            if span[0] < made.vmaf < span[1] or (crf == CRFS[0] and made.vmaf < middle):
+            if span[0] < made.vmaf < span[1] or crf == CRFS[0 if made.vmaf < middle else 1]:
                 break
             low, high = (crf, high) if made.vmaf > middle else (low, crf)
             if before is not None and abs(crf - before.crf) > 0.01:
                 slope = max(0.3, (before.vmaf - made.vmaf) / (crf - before.crf))
             before = made
-            crf += (made.vmaf - middle) / slope
-            crf = crf if low <= crf <= high else (low + high) / 2
+            crf = min(max(crf + (made.vmaf - middle) / slope, CRFS[0]), CRFS[1])
+            crf = crf if low < crf < high else (low + high) / 2
         return made
 
     def encoded(self, encode: Path, step: Step, way: Way, crf: float) -> float:
