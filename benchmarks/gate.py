@@ -1,18 +1,18 @@
 """Does a gate hold its tongue at noise, and does it speak up at a loss?
 
-    python benchmarks/gate.py FOLDER_OF_CLIPS OUT [--contents 15] [--encodes 10] [--trials 40] [--policy hls-vod]
+    python benchmarks/gate.py FOLDER_OF_CLIPS OUT [--contents 15] [--encodes 10] [--trials 5] [--policy hls-vod]
 
-Each clip, nearly lossless, becomes a ladder of five rungs at three sizes (x264 and x265 in turn), measured as the
-baseline. Then
+Each clip, nearly lossless, becomes a ladder of five rungs at three sizes (x264 and x265 in turn), with a VMAF of about
+50, 68, 80, 88 and 95: the baseline. Then
 * the whole ladder is encoded again, each time with another preset and number of threads, each rung at a CRF that puts
   its VMAF within 0.5 of what it was. Nothing got worse: the gate must not fail against the baseline;
 * one rung at a time is encoded at a CRF that takes 3 to 4 points off its VMAF, beside the other rungs of such a ladder.
   The gate must fail, and name the rung or the ladder.
 
-VMAF (v0.6.1) is measured at the size of the clip. Encodes, their VMAF and their tracks stay in OUT: what is there is
-not made again, so that a run may be stopped and gone on with, and another policy costs seconds. Which rung of which
-ladder gets worse is drawn from --seed. Writes OUT/gate.json and prints a table. Needs libvmaf, which imageio-ffmpeg's
-ffmpeg has.
+VMAF (v0.6.1) and scores are of the clip's own size: the policy's display is set aside. Encodes, their VMAF and their
+tracks stay in OUT: what is there is not made again, so that a run may be stopped and gone on with, and another policy
+costs seconds. Which rung of which ladder gets worse is drawn from --seed and the clip's name. Writes OUT/gate.json and
+prints a table, after every clip. Needs libvmaf, which imageio-ffmpeg's ffmpeg has.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from random import Random
 from typing import Any
 
 import ffmpeg
+from msgspec.structs import replace
 
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.emit.sidecar import from_json, to_json
@@ -33,18 +34,21 @@ from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.gate import judge
 from qclip_ffmpeg.ladder import Rung
-from qclip_ffmpeg.measurement import probe
+from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.policy import Policy, read_policy, read_preset
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.verdict import GateReport, Result
+from qclip_ffmpeg.views import Display
 
 SAME_VMAF = 0.45  # the promise is 0.5
-LOSS_VMAF = (3.0, 4.0)
+LOSS_VMAF = (-4.0, -3.0)
+ABOUT_VMAF = 1.0
 TRIES = 14
-VMAF_A_CRF = 1.5  # what a step of CRF costs, to begin with
+VMAF_A_CRF = 2.0  # what a step of CRF costs, to begin with
+CRFS = (16.0, 48.0)
 CODECS = ("libx264", "libx265")
-PRESETS = ("veryfast", "faster", "fast", "slow", "slower", "veryfast", "superfast", "medium", "fast", "veryslow")
+PRESETS = ("veryfast", "faster", "fast", "slow", "slower", "veryfast", "superfast", "medium", "fast", "slow")
 THREADS = (1, 2, 4, 1, 2, 3, 1, 4, 3, 2)
 
 
@@ -55,16 +59,16 @@ class Step:
     name: str
     share: float
     """Of the clip's lines."""
-    crf: float
-    """Of the baseline."""
+    vmaf: float
+    """Of the baseline, about."""
 
 
 STEPS = (
-    Step("half-low", 1 / 2, 33),
-    Step("threequarters-low", 3 / 4, 32),
-    Step("threequarters-high", 3 / 4, 27),
-    Step("full-low", 1, 28),
-    Step("full-high", 1, 23),
+    Step("half", 1 / 2, 50),
+    Step("threequarters-low", 3 / 4, 68),
+    Step("threequarters-high", 3 / 4, 80),
+    Step("full-low", 1, 88),
+    Step("full-high", 1, 95),
 )
 
 
@@ -95,8 +99,7 @@ class Studio:
 
     def baseline(self) -> list[Rung]:
         """The ladder as it was."""
-        way = Way(self.codec, "medium", 2)
-        return [self.rung("baseline", step, way, None) for step in STEPS]
+        return [self.rung("baseline", step, Way(self.codec, "medium", 2)) for step in STEPS]
 
     def again(self, number: int) -> list[Rung]:
         """The ladder encoded another way, each rung as good as it was."""
@@ -104,48 +107,65 @@ class Studio:
 
     def worse(self, number: int, step: Step) -> Rung:
         """One rung of ladder `number`, worse than it was."""
-        return self.rung(f"worse-{number}", step, self.way(number), (-LOSS_VMAF[1], -LOSS_VMAF[0]))
+        return self.rung(f"worse-{number}", step, self.way(number), LOSS_VMAF)
 
     def way(self, number: int) -> Way:
         return Way(self.codec, PRESETS[number % len(PRESETS)], THREADS[number % len(THREADS)])
 
-    def rung(self, kind: str, step: Step, way: Way, change: tuple[float, float] | None) -> Rung:
+    def rung(self, kind: str, step: Step, way: Way, change: tuple[float, float] | None = None) -> Rung:
         """A rung whose VMAF differs by `change`, (least, most), from the baseline's; None: the baseline's own."""
         folder = self.folder / kind
         folder.mkdir(parents=True, exist_ok=True)
         note, sidecar, encode = (folder / f"{step.name}{end}" for end in (".json", ".qclip.json", ".mp4"))
         if not note.exists():
-            made = self.search(encode, step, way, change)
+            made = self.first(encode, step, way) if change is None else self.changed(encode, step, way, change)
             write_atomically(note, json.dumps(asdict(made) | asdict(way)).encode())
         if not sidecar.exists():
-            write_atomically(sidecar, to_json(probe(encode, scorer=self.scorer)))
+            settings = ProbeSettings(display=Display(*self.size_px))
+            write_atomically(sidecar, to_json(probe(encode, scorer=self.scorer, settings=settings)))
         return Rung(name=step.name, track=from_json(sidecar.read_bytes(), str(sidecar)))
 
-    def search(self, encode: Path, step: Step, way: Way, change: tuple[float, float] | None) -> Made:
-        """Encode until the VMAF is as asked for: by secants, kept between the CRFs known to be too low and too high."""
-        if change is None:
-            return Made(step.crf, self.encoded(encode, step, way, step.crf))
-        start = self.vmaf_of(step)
-        least, most = start + change[0], start + change[1]
-        middle, slope = (least + most) / 2, VMAF_A_CRF
-        low, high = 0.0, 51.0
-        crf = min(step.crf + (start - middle) / slope, high)
-        before: tuple[float, float] | None = None
-        for _ in range(TRIES):
-            vmaf = self.encoded(encode, step, way, crf)
-            if least < vmaf < most:
-                return Made(crf, vmaf)
-            low, high = (crf, high) if vmaf > middle else (low, crf)
-            if before is not None and abs(before[0] - crf) > 0.01 and (before[1] - vmaf) / (crf - before[0]) > 0.1:
-                slope = (before[1] - vmaf) / (crf - before[0])
-            before = (crf, vmaf)
-            crf += (vmaf - middle) / slope
-            crf = crf if low < crf < high else (low + high) / 2
-        raise SystemExit(f"{encode}: no CRF has a VMAF from {least:.2f} to {most:.2f}; last {vmaf:.2f} at {crf:.2f}")
+    def first(self, encode: Path, step: Step, way: Way) -> Made:
+        """The baseline's: near the VMAF it is meant to have, or as near as a low CRF comes."""
+        return self.search(encode, step, way, 28, (step.vmaf - ABOUT_VMAF, step.vmaf + ABOUT_VMAF))
 
-    def vmaf_of(self, step: Step) -> float:
-        """Of the baseline's rung, which is made first."""
-        return float(json.loads((self.folder / "baseline" / f"{step.name}.json").read_text())["vmaf"])
+    def changed(self, encode: Path, step: Step, way: Way, change: tuple[float, float]) -> Made:
+        """One whose VMAF differs by `change` from the baseline's.
+
+        Begins at the CRF that the encode of this way's rung below, as good as the baseline's, would have it at.
+        """
+        was = self.note("baseline", step)
+        beside = [s for s in STEPS if (encode.parent / f"{s.name}.json").exists()] if change[0] < 0 < change[1] else []
+        shift = self.note(encode.parent.name, beside[-1]).crf - self.note("baseline", beside[-1]).crf if beside else 0.0
+        span = (was.vmaf + change[0], was.vmaf + change[1])
+        made = self.search(encode, step, way, was.crf + shift - sum(change) / 2 / VMAF_A_CRF, span)
+        if not span[0] < made.vmaf < span[1]:
+            raise SystemExit(f"{encode}: no CRF has a VMAF from {span[0]:.2f} to {span[1]:.2f}; the last: {made}")
+        return made
+
+    def note(self, kind: str, step: Step) -> Made:
+        """What was noted of an encode."""
+        said = json.loads((self.folder / kind / f"{step.name}.json").read_text())
+        return Made(said["crf"], said["vmaf"])
+
+    def search(self, encode: Path, step: Step, way: Way, crf: float, span: tuple[float, float]) -> Made:
+        """Encode until the VMAF is within a span: by secants, kept between CRFs known to be too low and too high.
+
+        Returns the lowest or highest of CRFS where that is not enough.
+        """
+        middle, slope, low, high = sum(span) / 2, VMAF_A_CRF, -math.inf, math.inf
+        before: Made | None = None
+        for _ in range(TRIES):
+            made = Made(crf, self.encoded(encode, step, way, crf))
+            if span[0] < made.vmaf < span[1] or crf == CRFS[0 if made.vmaf < middle else 1]:
+                break
+            low, high = (crf, high) if made.vmaf > middle else (low, crf)
+            if before is not None and abs(crf - before.crf) > 0.01:
+                slope = max(0.3, (before.vmaf - made.vmaf) / (crf - before.crf))
+            before = made
+            crf = min(max(crf + (made.vmaf - middle) / slope, CRFS[0]), CRFS[1])
+            crf = crf if low < crf < high else (low + high) / 2
+        return made
 
     def encoded(self, encode: Path, step: Step, way: Way, crf: float) -> float:
         """The VMAF of an encode, which is made."""
@@ -210,6 +230,7 @@ def verdict(
     clip: Path, kind: str, number: int, rung: str | None, ladder: list[Rung], baseline: list[Rung], policy: Policy
 ) -> Trial:
     """What the gate says of a ladder, as far as it is about the baseline."""
+    policy = replace(policy, display=ladder[0].track.settings.display)
     report = judge(ladder, policy, baseline)
     broken = [r for r in against_baseline(report) if rung is None or rung in r.rungs or r.subject == "ladder"]
     old = {r.name: r.score or math.nan for r in baseline}
@@ -228,16 +249,11 @@ def against_baseline(report: GateReport) -> list[Result]:
     return [r for r in report.results if r.rule.startswith("baseline.") and r.status == "failed"]
 
 
-def drawn(contents: int, encodes: int, count: int, seed: int) -> list[list[tuple[int, Step]]]:
-    """What gets worse, of each content: (number of the re-encode, rung). Each rung of each content once, if it can."""
-    pairs = [(content, step) for content in range(contents) for step in STEPS]
-    random = Random(seed)
-    random.shuffle(pairs)
-    found: list[list[tuple[int, Step]]] = [[] for _ in range(contents)]
-    for n in range(count):
-        content, step = pairs[n % len(pairs)]
-        found[content].append((random.randrange(encodes), step))
-    return found
+def drawn(clip: Path, encodes: int, count: int, seed: int) -> list[tuple[int, Step]]:
+    """What gets worse, (number of the re-encode, rung): each rung once before any comes twice."""
+    random = Random(f"{seed} {clip.stem}")
+    rungs = [step for _ in range(math.ceil(count / len(STEPS))) for step in random.sample(STEPS, len(STEPS))]
+    return [(random.randrange(encodes), step) for step in rungs[:count]]
 
 
 def table(found: Sequence[Trial]) -> None:
@@ -266,22 +282,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--contents", type=int, default=15, help="the first so many clips by name")
     parser.add_argument("--encodes", type=int, default=10, help="of each ladder, each time another way")
-    parser.add_argument("--trials", type=int, default=40, help="ladders with a rung that got worse, over all contents")
+    parser.add_argument("--trials", type=int, default=5, help="ladders of each content with a rung that got worse")
     parser.add_argument("--policy", default="hls-vod", help="a preset or a file that ends in .toml")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     policy = read_policy(Path(options.policy)) if options.policy.endswith(".toml") else read_preset(options.policy)
     clips = sorted(path for path in options.clips.iterdir() if path.is_file())[: options.contents]
     scorer = Scorer(load_model(), "cpu", threads=1)
-    worse = drawn(len(clips), options.encodes, options.trials, options.seed)
     found: list[Trial] = []
     for number, clip in enumerate(clips):
         studio = Studio(clip, options.out / clip.stem, CODECS[number % len(CODECS)], scorer)
-        found += trials(clip, studio, policy, options.encodes, worse[number])
-        print(f"{number + 1} of {len(clips)}: {clip.stem}", flush=True)
-    written = {"policy": policy.name, "seed": options.seed, "trials": [asdict(trial) for trial in found]}
-    write_atomically(options.out / "gate.json", json.dumps(written, indent=1).encode() + b"\n")
-    table(found)
+        worse = drawn(clip, options.encodes, options.trials, options.seed)
+        found += trials(clip, studio, policy, options.encodes, worse)
+        written = {"policy": policy.name, "seed": options.seed, "trials": [asdict(trial) for trial in found]}
+        write_atomically(options.out / "gate.json", json.dumps(written, indent=1).encode() + b"\n")
+        print(f"\n{number + 1} of {len(clips)} contents", flush=True)
+        table(found)
 
 
 if __name__ == "__main__":

@@ -206,15 +206,14 @@ def suggestions(points: Sequence[RatePoint]) -> list[Suggestion]:
     kept: list[RatePoint] = []
     spare: list[tuple[RatePoint, RatePoint]] = []
     for point in points:
-        if kept and point.score - kept[-1].score <= max(point.noise_band, kept[-1].noise_band):
+        if kept and point.score - kept[-1].score <= noise_between(point, kept[-1]):
             spare.append((point, kept[-1]))
         else:
             kept.append(point)
     steps = large_steps(kept)
     found = []
     for (point, below), step in zip_longest(spare, steps[: len(spare)]):
-        more = f"{point.bitrate_kbps / below.bitrate_kbps - 1:.0%} more bits than {below.name}"
-        reason = f"{more} and no better ({point.score - below.score:+.1f})"
+        reason = no_better(point, below)
         if step is None:
             found.append(Suggestion(point.name, "drop", reason))
         else:
@@ -230,6 +229,18 @@ def suggestions(points: Sequence[RatePoint]) -> list[Suggestion]:
             )
             found.append(Suggestion(point.name, "move", reason, there))
     return found
+
+
+def noise_between(one: RatePoint, other: RatePoint) -> float:
+    """Score difference up to which two rungs are equal."""
+    return max(one.noise_band, other.noise_band)
+
+
+def no_better(point: RatePoint, below: RatePoint) -> str:
+    """What a rung costs and brings more than one below it, in words."""
+    gain, noise = point.score - below.score, noise_between(point, below)
+    said = f"{point.bitrate_kbps / below.bitrate_kbps - 1:.0%} more bits than {below.name} for {gain:+.1f}"
+    return f"{said}, within the noise of {noise:.1f}" if abs(gain) <= noise else said
 
 
 def large_steps(kept: Sequence[RatePoint]) -> list[tuple[float, RatePoint, RatePoint]]:

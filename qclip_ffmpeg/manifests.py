@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct
 
 from qclip_ffmpeg.errors import InputError, UsageError
-from qclip_ffmpeg.inputs import displayed_name, is_url
+from qclip_ffmpeg.inputs import displayed_name, exists, is_url
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -108,7 +108,10 @@ def downloaded(url: str, name: str) -> tuple[bytes, str]:
 
 
 def resolver(base: str, name: str) -> Callable[[str], str]:
-    """How a reference in the manifest is read: relative to it, and never out of its kind of place."""
+    """How a reference in the manifest is read: relative to it, and never out of its kind of place.
+
+    A file goes without the query that it was fetched with, unless it is named so.
+    """
 
     def resolve(reference: str) -> str:
         try:
@@ -126,7 +129,8 @@ def resolver(base: str, name: str) -> Callable[[str], str]:
                 f"{name}: names {reference[:100]!r}; a manifest in a file may only name files, by relative paths. "
                 "Give it by its address instead"
             )
-        return str(Path(base).parent / reference)
+        path = Path(base).parent / reference
+        return str(path if exists(path) or not parts.path else Path(base).parent / parts.path)
 
     return resolve
 

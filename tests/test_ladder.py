@@ -113,7 +113,7 @@ def test_beyond_the_highest_score_the_hull_is_level() -> None:
     assert found.off_hull == [OffHull("top", 3.0)]
     [drop] = found.suggestions
     assert (drop.rung, drop.action) == ("top", "move"), "there is room between 40 and 58"
-    assert drop.reason.startswith("50% more bits than 1080p+ and no better (-3.0), while from 360p to 480p")
+    assert drop.reason.startswith("50% more bits than 1080p+ for -3.0, while from 360p to 480p")
     assert drop.bitrate_kbps == 600, "the geometric mean of 400 and 900 kbps"
 
 
@@ -121,7 +121,7 @@ def test_a_rung_within_the_noise_of_the_one_below_is_dropped() -> None:
     dense = [rung("a", 1000, 60), rung("b", 1500, 61.9), rung("c", 2000, 70)]
     [drop] = analyse(dense).suggestions
     assert (drop.rung, drop.action, drop.bitrate_kbps) == ("b", "drop", None)
-    assert drop.reason == "50% more bits than a and no better (+1.9)"
+    assert drop.reason == "50% more bits than a for +1.9, within the noise of 2.0"
 
 
 def test_of_the_two_noise_bands_the_larger_one_counts() -> None:

@@ -239,6 +239,14 @@ def test_a_master_playlist_gives_its_video_renditions(tmp_path: Path) -> None:
     ]
 
 
+def test_a_reference_keeps_its_query_where_the_file_has_it(tmp_path: Path) -> None:
+    """Tools that fetch a presentation name its files either way."""
+    text = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8?x=1\n#EXT-X-STREAM-INF:BANDWIDTH=2\nb.m3u8?x=1"
+    files(tmp_path, "a.m3u8", "b.m3u8?x=1")
+    found = entries_of(ladders=[manifest(tmp_path, "m.m3u8", text)])
+    assert names(found) == ["a.m3u8", "b.m3u8?x=1"]
+
+
 def test_a_variant_that_says_nothing_of_its_codecs_is_video(tmp_path: Path) -> None:
     text = "\ufeff#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=500000\r\nlow.m3u8\r\n"
     [found] = entries_of(ladders=[manifest(tmp_path, "m.m3u8", text)])

@@ -43,7 +43,7 @@ def rung_table(report: GateReport) -> Table:
         said = verdict_of(rung, report.results)
         table.add_row(
             Text(one_line(rung.name)),
-            Text(rung.codec or ""),
+            Text(one_line(rung.codec or "")),
             f"{rung.width_px}x{rung.height_px}" if rung.height_px else "",
             "" if rung.bitrate_kbps is None else f"{rung.bitrate_kbps:.0f}",
             score_text(rung),
@@ -96,4 +96,5 @@ def verdict_line(report: GateReport) -> str:
     counts = [(errors, "error"), (len(broken) - errors, "warning")]
     said = ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count)
     against = f", against {one_line(report.baseline.source)}" if report.baseline else ""
-    return f"{report.policy}{against}: {'passed' if report.passed else 'failed'}{f' with {said}' if said else ''}"
+    verdict = "passed" if report.passed else "failed"
+    return f"{one_line(report.policy)}{against}: {verdict}{f' with {said}' if said else ''}"

@@ -110,8 +110,12 @@ def draw_dot(axes: "Axes", dot: Dot, marker: str, colour: str) -> None:
 
 
 def draw_name(axes: "Axes", dot: Dot, to_the_left: bool) -> None:
-    """A rung's name, below and to the right of it, or above and to the left: curves rise to the right."""
-    place: dict[str, Any] = {"textcoords": "offset points", "xytext": (-7, 5) if to_the_left else (7, -10)}
+    """A rung's name, below and to the right of it, or above and to the left: curves rise to the right.
+
+    What lies below the hull has its distance above it.
+    """
+    above = to_the_left and dot.hull_score is None
+    place: dict[str, Any] = {"textcoords": "offset points", "xytext": (-7 if to_the_left else 7, 5 if above else -12)}
     place["ha"] = "right" if to_the_left else "left"
     axes.annotate(plain(dot.name), (dot.bitrate_kbps, dot.score), fontsize=8, color=INK, zorder=4, **place)
 

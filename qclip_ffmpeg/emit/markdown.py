@@ -62,7 +62,7 @@ def to_markdown(report: GateReport, most_bytes: int = COMMENT_BYTES) -> bytes:
         *table(COLUMNS, [rung_row(rung, SIGNS[stands[rung.name]]) for rung in report.rungs], room // 4, "rung"),
         *bullets("Not met", [item(result) for result in broken(report)], room // 4, "check"),
         *bullets("Warnings", [item(result) for result in warned(report)], room // 8, "check"),
-        *bullets("The ladder", [text(note) for note in ladder_notes(report)], room // 8, "note"),
+        *bullets("Notes", [text(note) for note in ladder_notes(report)], room // 8, "note"),
     ]
     parts += all_results(report, room - size(parts))
     return "\n".join([*head, *parts, *foot, ""]).encode()

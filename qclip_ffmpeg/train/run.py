@@ -167,13 +167,13 @@ def calibrate_out_of_fold(folder: Path, recipe: TrainRecipe, parts: Sequence[Seq
     if noisy:
         rows = np.concatenate([np.arange(span.start, span.stop) for _, _, span in noisy])
         noise = NoiseClips(
-            names_of([more for more, _, _ in noisy]),
+            names_of(recipe, [more for more, _, _ in noisy]),
             [clip for _, part, _ in noisy for clip in part],
             Seen(*(values[rows] for values in seen)),
         )
     clips = [clip for part in parts for clip in part]
     name = f"{recipe.id or 'out-of-fold'}-{len(clips)}x{len({clip.content for clip in clips})}"
-    card, domain, report = calibrated(model, names_of(sources), clips, recipe.sampling, seen, name, noise)
+    card, domain, report = calibrated(model, names_of(recipe), clips, recipe.sampling, seen, name, noise)
     state = model.qclip.state_dict()
     held = {name: state[name] for name in model.qclip.trained_names()}
     save_checkpoint(path, card, held | (domain.tensors() if domain else {}))
@@ -183,15 +183,18 @@ def calibrate_out_of_fold(folder: Path, recipe: TrainRecipe, parts: Sequence[Seq
     for number, (source, part, span) in enumerate(zip(sources, parts, spans, strict=True)):
         place = folder if len(parts) == 1 else folder / f"data-{number:02}"
         make_folder(place)
-        found = evaluate(f"{names_of([source])}, out of fold", by, part, scores[span])
+        found = evaluate(f"{names_of(recipe, [source])}, out of fold", by, part, scores[span])
         write_evaluation(place, found, part, scores[span])
 
 
-def names_of(sources: Sequence[LabelSource]) -> str:
-    """What reports call label files: "labels.csv and videos/labels.csv"."""
-    paths = [Path(source.labels) for source in sources]
-    alike = len({path.name for path in paths}) < len(paths)
-    return " and ".join(str(Path(path.parent.name, path.name)) if alike else path.name for path in paths)
+def names_of(recipe: TrainRecipe, chosen: Sequence[LabelSource] = ()) -> str:
+    """What reports call label files, all of a preset or those chosen: "labels.csv", "a/labels.csv and b/labels.csv"."""
+    sources = (recipe.data, *recipe.more_data)
+    names = {Path(source.labels).name for source in sources}
+    paths = [Path(source.labels) for source in chosen or sources]
+    return " and ".join(
+        path.name if len(names) == len(sources) else f"{path.parent.name}/{path.name}" for path in paths
+    )
 
 
 def run_id_of(
@@ -314,9 +317,8 @@ def train_split(
     chosen = next((row for row in trainer.rows if row.best), None)
     fitted_on = [*trainer.train_places, *split.val]
     mapped = score_map(trainer.scores_of(fitted_on, progress), np.array([clips[i].score for i in fitted_on]))
-    sources = (recipe.data, *recipe.more_data)
     contents = len({clips[i].content for i in trainer.train_places})
-    said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {names_of(sources)}."
+    said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {names_of(recipe)}."
     status: ModelStatus = "trained"
     if not recipe.optimiser.epochs and recipe.optimiser.ridge is None and recipe.start is None:
         status, said = "untrained", "Nothing in it was trained."
@@ -331,7 +333,7 @@ def train_split(
     scores = card.scores(trainer.scores_of(split.test, progress), clipped=False)
     tested = [clips[i] for i in split.test]
     by = measured_by(card, sha256_of_file(folder / MODEL_FILE), recipe.sampling)
-    found = evaluate(f"{names_of(sources)}, test part", by, tested, scores)
+    found = evaluate(f"{names_of(recipe)}, test part", by, tested, scores)
     write_evaluation(folder, found, tested, scores)
     return SplitResult(chosen, found, trainer.spent_s)
 
