@@ -9,8 +9,8 @@ Each clip, nearly lossless, becomes a ladder of five rungs at three sizes (x264 
 * one rung at a time is encoded at a CRF that takes 3 to 4 points off its VMAF, beside the other rungs of such a ladder.
   The gate must fail, and name the rung or the ladder.
 
-A model has seen the contents it was trained with. --folds is what `qclip-model train` wrote of a preset with folds: each
-clip, by its name, is scored by the model of the fold that tested it, with the card of the default model.
+A model has seen the contents it was trained with. --folds is what `qclip-model train` wrote of a preset with folds:
+each clip, by its name, is scored by the model of the fold that tested it, with the card of the default model.
 
 VMAF (v0.6.1) and scores are of the clip's own size: the policy's display is set aside. Encodes, their VMAF and their
 tracks stay in OUT: what is there is not made again, so that a run may be stopped and gone on with, and another policy
