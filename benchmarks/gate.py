@@ -1,6 +1,6 @@
 """Does a gate hold its tongue at noise, and does it speak up at a loss?
 
-    python benchmarks/gate.py FOLDER_OF_CLIPS OUT [--contents 15] [--encodes 10] [--trials 5] [--policy hls-vod]
+    python -m benchmarks.gate FOLDER_OF_CLIPS OUT [--folds RUN] [--encodes 10] [--trials 5] [--policy hls-vod]
 
 Each clip, nearly lossless, becomes a ladder of five rungs at three sizes (x264 and x265 in turn), with a VMAF of about
 50, 68, 80, 88 and 95: the baseline. Then
@@ -8,6 +8,9 @@ Each clip, nearly lossless, becomes a ladder of five rungs at three sizes (x264 
   its VMAF within 0.5 of what it was. Nothing got worse: the gate must not fail against the baseline;
 * one rung at a time is encoded at a CRF that takes 3 to 4 points off its VMAF, beside the other rungs of such a ladder.
   The gate must fail, and name the rung or the ladder.
+
+A model has seen the contents it was trained with. --folds is what `qclip-model train` wrote of a preset with folds:
+each clip, by its name, is scored by the model of the fold that tested it, with the card of the default model.
 
 VMAF (v0.6.1) and scores are of the clip's own size: the policy's display is set aside. Encodes, their VMAF and their
 tracks stay in OUT: what is there is not made again, so that a run may be stopped and gone on with, and another policy
@@ -28,8 +31,9 @@ from typing import Any
 import ffmpeg
 from msgspec.structs import replace
 
+from benchmarks.accuracy.worker import learned_without
 from qclip_ffmpeg.checkpoint import load_model
-from qclip_ffmpeg.emit.sidecar import from_json, to_json
+from qclip_ffmpeg.emit.sidecar import SIDECAR_SUFFIX, from_json, to_json
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.gate import judge
@@ -92,8 +96,8 @@ class Way:
 class Studio:
     """Makes and measures the encodes of one clip; keeps all it has made."""
 
-    def __init__(self, clip: Path, folder: Path, codec: str, scorer: Scorer) -> None:
-        self.clip, self.folder, self.codec, self.scorer = clip, folder, codec, scorer
+    def __init__(self, clip: Path, folder: Path, codec: str, scorer: Scorer, judged_by: str) -> None:
+        self.clip, self.folder, self.codec, self.scorer, self.judged_by = clip, folder, codec, scorer, judged_by
         with open_video(str(clip)) as video:
             self.size_px = video.info.width_px, video.info.height_px
 
@@ -116,7 +120,8 @@ class Studio:
         """A rung whose VMAF differs by `change`, (least, most), from the baseline's; None: the baseline's own."""
         folder = self.folder / kind
         folder.mkdir(parents=True, exist_ok=True)
-        note, sidecar, encode = (folder / f"{step.name}{end}" for end in (".json", ".qclip.json", ".mp4"))
+        tracks = f".{self.judged_by}{SIDECAR_SUFFIX}"
+        note, sidecar, encode = (folder / f"{step.name}{end}" for end in (".json", tracks, ".mp4"))
         if not note.exists():
             made = self.first(encode, step, way) if change is None else self.changed(encode, step, way, change)
             write_atomically(note, json.dumps(asdict(made) | asdict(way)).encode())
@@ -280,6 +285,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--folds", type=Path, help="a training run of folds; each clip is judged by who has not seen it"
+    )
     parser.add_argument("--contents", type=int, default=15, help="the first so many clips by name")
     parser.add_argument("--encodes", type=int, default=10, help="of each ladder, each time another way")
     parser.add_argument("--trials", type=int, default=5, help="ladders of each content with a rung that got worse")
@@ -289,12 +297,21 @@ def main() -> None:
     policy = read_policy(Path(options.policy)) if options.policy.endswith(".toml") else read_preset(options.policy)
     clips = sorted(path for path in options.clips.iterdir() if path.is_file())[: options.contents]
     scorer = Scorer(load_model(), "cpu", threads=1)
+    left_out = learned_without(options.folds) if options.folds else {}
+    judged_by = scorer.model.weights_sha256[:8] + ("-folds" if options.folds else "")
     found: list[Trial] = []
     for number, clip in enumerate(clips):
-        studio = Studio(clip, options.out / clip.stem, CODECS[number % len(CODECS)], scorer)
+        studio = Studio(clip, options.out / clip.stem, CODECS[number % len(CODECS)], scorer, judged_by)
+        if left_out:
+            scorer.model.qclip.load_state_dict(left_out[clip.stem], strict=False)  # the tower is the same
         worse = drawn(clip, options.encodes, options.trials, options.seed)
         found += trials(clip, studio, policy, options.encodes, worse)
-        written = {"policy": policy.name, "seed": options.seed, "trials": [asdict(trial) for trial in found]}
+        written = {
+            "policy": policy.name,
+            "model": judged_by,
+            "seed": options.seed,
+            "trials": [asdict(trial) for trial in found],
+        }
         write_atomically(options.out / "gate.json", json.dumps(written, indent=1).encode() + b"\n")
         print(f"\n{number + 1} of {len(clips)} contents", flush=True)
         table(found)
