@@ -29,6 +29,7 @@ from random import Random
 from typing import Any
 
 import ffmpeg
+import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.accuracy.worker import learned_without
@@ -277,6 +278,13 @@ def table(found: Sequence[Trial]) -> None:
     print(f"as good as before: {len(failed)} of {len(again)} fail, {sum(bool(t.warned) for t in again)} warn")
     print(f"3 to 4 VMAF worse: {len(caught)} of {len(worse)} caught", end="")
     print(f" ({len(caught) / len(worse):.1%}), {sum(bool(t.warned) for t in worse)} warned of" if worse else "")
+    print("falls of the score       median     90 %     95 %  largest   (and, worse: least, 5 %, 10 %)")
+    as_good = [fall for t in again for fall in t.falls]
+    lost_by = [t.falls[[step.name for step in STEPS].index(t.rung)] for t in worse if t.rung]
+    for said, falls in (("rungs as good as before", as_good), ("rungs that got worse", lost_by)):
+        if falls:
+            shares = np.quantile(falls, [0.5, 0.9, 0.95, 1, 0, 0.05, 0.1])
+            print(f"{said:23}" + "".join(f"{share:>9.2f}" for share in shares))
     for trial in [*failed, *(t for t in worse if not t.broken)]:
         print(f"  {trial.content} {trial.kind}-{trial.number} {trial.rung or ''} {trial.broken} falls {trial.falls}")
 
