@@ -30,6 +30,11 @@ UNLIKE = 0.6
 REPEAT_SHARE = 0.15
 REPEAT_MOTION = 0.4
 
+RHYTHM = 0.15
+"""Natural logarithm of steps at a beat over those between."""
+RHYTHM_SURE = 6.0
+"""Standard errors."""
+
 Half = Literal["development", "held-out"]
 Planes = NDArray[np.uint8]
 """(frames, height * 3 / 2, width): yuv420p pictures as ffmpeg's rawvideo lays them out, limited range."""
@@ -107,6 +112,8 @@ def load(content: Content, size_px: tuple[int, int]) -> Clip:
         raise ValueError("too short")
     if len(where := own_repeats(clip.luma)):
         raise ValueError(f"repeats frames itself, {len(where)} of {len(clip.planes)}, first {where[0]}")
+    if every := own_rhythm(clip.luma):
+        raise ValueError(f"every {every} frames a step is larger: frames were left out of it at a steady rate")
     return clip
 
 
@@ -146,6 +153,21 @@ def own_repeats(luma: Planes) -> NDArray[np.intp]:
     moved = steps(luma)
     around = np.array([np.median(moved[max(1, n - 4) : n + 5]) for n in range(len(moved))])
     return np.flatnonzero((moved < REPEAT_SHARE * around) & (around > REPEAT_MOTION))[1:]
+
+
+def own_rhythm(luma: Planes) -> int | None:
+    """Every how many frames the picture steps further than around, as where 30 frames a second were made 24."""
+    moved = np.log(steps(luma)[1:] + 0.05)
+    level = np.array([np.median(moved[max(0, n - 5) : n + 6]) for n in range(len(moved))])
+    rest = np.clip(moved - level, -1, 1)
+    for every in range(2, 8):
+        for phase in range(every):
+            on = rest[phase::every]
+            off = np.delete(rest, np.s_[phase::every])
+            spread = np.sqrt(on.var() / len(on) + off.var() / len(off)) + 1e-3
+            if on.mean() - off.mean() > RHYTHM and (on.mean() - off.mean()) / spread > RHYTHM_SURE:
+                return every
+    return None
 
 
 def filmed(content: Content, size_px: tuple[int, int]) -> Clip:
@@ -206,8 +228,8 @@ def view(
     chroma = whole[height:].reshape(2, height // 2, whole_px[0] // 2)
     seen = [look(whole[:height], size_px, place, zoom)]
     half = (size_px[0] // 2, size_px[1] // 2)
-    seen += [look(plane, half, (place[0] / 2, place[1] / 2), zoom).reshape(-1, size_px[0]) for plane in chroma]
-    return np.concatenate(seen)
+    seen += [look(plane, half, (place[0] / 2, place[1] / 2), zoom) for plane in chroma]
+    return np.concatenate([plane.ravel() for plane in seen]).reshape(-1, size_px[0])
 
 
 def look(plane: Planes, size_px: tuple[int, int], place: tuple[float, float], zoom: float) -> Planes:
