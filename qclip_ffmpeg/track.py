@@ -259,11 +259,12 @@ NUMBERS = {
 class Event(Struct, frozen=True):
     """Something that happened in time, for example a freeze."""
 
-    kind: str
-    start_s: float
-    end_s: float
-    severity: float
-    confidence: float
+    kind: Annotated[str, described("; ".join(f"{kind}: {said}" for kind, said in EVENTS.items()))]
+    start_s: Annotated[float, described("first frame that is concerned, seconds after the first video frame")]
+    end_s: Annotated[float, described("first frame that no longer is")]
+    severity: Annotated[Probability, described("how bad it is, 0 to 1; what 1 is depends on the kind")]
+    confidence: Annotated[Probability, described("how clear it is, 0 to 1: 0.5 is where it is just reported")]
+    detail: Annotated[str | None, described('of a repeat its cadence, "24 in 30"; else null')] = None
 
 
 class QualityTrack(Struct, frozen=True, kw_only=True):

@@ -136,8 +136,10 @@ def truth_of(item: Item, damaged: Damaged, crf: int, moving: bool) -> ItemTruth:
     count = len(damaged.planes)
     shown = damaged.stamps or [float(n) for n in range(count)]
     times_s = [t / float(damaged.rate) for t in [*shown, shown[-1] + 1]]
+    late_s = {"pts_gap": 1 / float(damaged.rate)}  # it begins where the next frame should have been
     events = [
-        TruthEvent(t.kind, times_s[t.start], times_s[min(t.end, count)], t.counts, t.group) for t in damaged.truths
+        TruthEvent(t.kind, times_s[t.start] + late_s.get(t.kind, 0), times_s[min(t.end, count)], t.counts, t.group)
+        for t in damaged.truths
     ]
     return ItemTruth(
         item.content.name,

@@ -60,7 +60,8 @@ class Damaged:
 
 
 def clean(clip: Clip, rng: np.random.Generator) -> Damaged:
-    return Damaged(clip.planes, clip.rate, [Truth("fade", *fade) for fade in clip.fades])
+    blacks = [Truth("black", *fade, counts=False) for fade in clip.fades]
+    return Damaged(clip.planes, clip.rate, [Truth("fade", *fade) for fade in clip.fades] + blacks)
 
 
 def freeze(clip: Clip, rng: np.random.Generator) -> Damaged:

@@ -1,0 +1,63 @@
+"""The events of one video: in order, rounded, those of a kind that touch as one, and bounded in number."""
+
+import msgspec
+
+from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, Event
+
+MOST_OF_A_KIND = 1000
+"""Events; more are counted, and not kept."""
+POINTS = ("cut", "drop", "pts_duplicate", "pts_gap")
+"""Kinds that do not merge: each is one of its own."""
+
+
+class Timeline:
+    """Takes events in the order in which they are known; memory is bounded."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[Event]] = {}
+        self._left_out: dict[str, int] = {}
+
+    def add(self, event: Event) -> None:
+        kept = self._kept.setdefault(event.kind, [])
+        if kept and event.kind not in POINTS and same(kept[-1], event):
+            kept[-1] = merged(kept[-1], event)
+        elif len(kept) == MOST_OF_A_KIND:
+            self._left_out[event.kind] = self._left_out.get(event.kind, 0) + 1
+        else:
+            kept.append(event)
+
+    def events(self) -> list[Event]:
+        """All that are kept, by time."""
+        found = [rounded(event) for kept in self._kept.values() for event in kept]
+        return sorted(found, key=lambda event: (event.start_s, event.kind, event.end_s))
+
+    def warnings(self) -> list[str]:
+        """What was left out, a sentence."""
+        if not self._left_out:
+            return []
+        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(self._left_out.items()))
+        return [f"only the first {MOST_OF_A_KIND} events of a kind are listed; left out: {said}"]
+
+
+def same(before: Event, event: Event) -> bool:
+    return event.start_s <= before.end_s and before.detail == event.detail
+
+
+def merged(before: Event, event: Event) -> Event:
+    """One event of two that touch: the severity and confidence of the worse and the surer one."""
+    return msgspec.structs.replace(
+        before,
+        end_s=max(before.end_s, event.end_s),
+        severity=max(before.severity, event.severity),
+        confidence=max(before.confidence, event.confidence),
+    )
+
+
+def rounded(event: Event) -> Event:
+    return msgspec.structs.replace(
+        event,
+        start_s=round(event.start_s, TIME_DECIMALS),
+        end_s=round(event.end_s, TIME_DECIMALS),
+        severity=round(float(event.severity), SCORE_DECIMALS),
+        confidence=round(float(event.confidence), SCORE_DECIMALS),
+    )
