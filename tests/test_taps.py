@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qclip_ffmpeg import taps
 from qclip_ffmpeg.taps import PIPE_BYTES, READER_GONE, Tee, follow
 
 MB = 1_000_000
@@ -61,8 +63,13 @@ class Pipes:
         self.tee = Tee(source, sink)
 
 
-@pytest.fixture
-def pipes() -> Iterator[Pipes]:
+@pytest.fixture(params=["kernel", "here"])
+def pipes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipes]:
+    """Both ways there are to pass bytes on: Linux's between pipes, and that of everything else."""
+    if request.param == "here":
+        monkeypatch.setattr(taps, "kernel_tee", lambda: None)
+    elif sys.platform != "linux":
+        pytest.skip("tee(2) is Linux's")
     made = Pipes(DATA)
     yield made
     for descriptor in (made.downstream, made.tee.feed):
