@@ -157,6 +157,7 @@ class VideoReader:
                 keyframe=bool(picture.key_frame),
                 flags=frozenset(flags),
                 convert=partial(converter.rgb, picture),
+                read_columns=partial(converter.columns, picture),
             )
             index += 1
         self._check_length(end_s, stop_s)

@@ -27,7 +27,8 @@ Score = Annotated[
     float, Meta(description="higher is better; within model.score_range, 0 to 100 with every bundled model")
 ]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-FLAGS = {
+Score100 = Annotated[float, Meta(ge=0, le=100)]
+FLAGS: dict[str, str] = {
     "bars_changed": "other black bars were cut than in the segment before; the picture is shown at another size",
     "beyond_calibration": "no clip of the calibration had such a raw score; its error is a guess",
     "corrupt": "the decoder reported damage in a frame of it",
@@ -54,8 +55,13 @@ EVENTS = {
     "pts_gap": "the time stamps leave out the time of a frame or more",
     "repeat": "frames are shown twice or more at a steady rate: a lower frame rate in a higher one",
 }
-"""Every kind of event there is, and what it says. `black`, `cut` and `fade` may well be meant; the others are damage."""
+"""Every kind of event there is, and what it says."""
 MEANT_EVENTS = ("black", "cut", "fade")
+"""Those that may well be meant; the others are damage."""
+EVENT_FLAGS = ("black", "combing", "flicker", "freeze", "judder")
+"""Those that flag the segments they have a part in, as far as is known when a segment ends."""
+FLAGS |= {kind: f"an event of this kind has a part in it: {EVENTS[kind]}" for kind in EVENT_FLAGS}
+FLAGS = dict(sorted(FLAGS.items()))
 ModelStatus = Literal["trained", "provisional", "untrained"]
 
 
@@ -143,6 +149,7 @@ class Settings(Struct, frozen=True):
     bars: Annotated[
         Literal["cut", "keep"], described("cut: black bars around the picture were found and not scored")
     ] = "keep"  # as in tracks from before they could be cut
+    cuts: Annotated[Literal["ignore", "split"], described("split: a segment ends where a scene does, too")] = "ignore"
 
 
 class FrameTime(Struct, frozen=True):
@@ -238,6 +245,19 @@ class Pooled(Struct, frozen=True):
             "difference of pooled.mean up to which this file and another encode of its content, shown alike, must be "
             "called equal. null: not measured"
         ),
+    ] = None
+    temporal: Annotated[
+        Score100 | None,
+        described(
+            "100 less the share of time that is spoilt by events, in percent: every event but "
+            + ", ".join(MEANT_EVENTS)
+            + " spoils its severity of the time from its start to its end, at least of a second; together they spoil "
+            "no more than all of it. No part of the scores. null: nothing was measured, or events were not looked for"
+        ),
+    ] = None
+    mean_with_temporal: Annotated[
+        float | None,
+        described("mean x temporal / 100, a simple combination; null where one of them is, or where scores are raw"),
     ] = None
 
 

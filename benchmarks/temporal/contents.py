@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -69,6 +70,16 @@ class Clip:
     def luma(self) -> Planes:
         """(frames, height, width)"""
         return self.planes[:, : self.height_px]
+
+    @cached_property
+    def motion(self) -> NDArray[np.float64]:
+        """Mean absolute change of every frame to the one before, of means of 4 x 4 samples: grain does not count."""
+        height, width = (side // 4 * 4 for side in self.luma.shape[1:])
+        rows = self.luma[:, :height:4, :width].astype(np.uint16)
+        for n in range(1, 4):
+            rows += self.luma[:, n:height:4, :width]
+        coarse = sum(rows[:, :, n::4].astype(np.float32) for n in range(4)) / 16
+        return np.array([0.0, *(float(np.abs(b - a).mean()) for a, b in pairwise(coarse))])
 
 
 def digest(*names: object) -> int:
@@ -265,7 +276,7 @@ def dimmed(planes: Planes, height_px: int, share: NDArray[np.float64], to: float
     """Every picture mixed with a plain one: `share` (frames,) of itself, the rest luma `to` without colour."""
     out = np.empty_like(planes)
     for n, (picture, s) in enumerate(zip(planes, share, strict=True)):
-        out[n, :height_px] = np.rint(to + (picture[:height_px] - to) * s).astype(np.uint8)
+        out[n, :height_px] = np.rint(to + (picture[:height_px] - float(to)) * s).astype(np.uint8)
         out[n, height_px:] = np.rint(128 + (picture[height_px:] - 128.0) * s).astype(np.uint8)
     return out
 

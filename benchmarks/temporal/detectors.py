@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 
@@ -31,10 +32,10 @@ def ours(path: Path) -> list[Found]:
 
     with open_video(str(path)) as video:
         watch = TemporalWatch(video.info)
-        for window in windows(watch.over(video), segment_s=4, frames_per_window=6):
-            watch.look(window.frames)
-        events = watch.events()
-    return [Found(e.kind, e.start_s, e.end_s, e.severity, e.confidence, e.detail) for e in events]
+        for window in windows(watch.over(video), segment_s=Fraction(4), frames_per_window=6):
+            watch.look(window)
+        watch.end()
+    return [Found(e.kind, e.start_s, e.end_s, e.severity, e.confidence, e.detail) for e in watch.events()]
 
 
 def filtered(path: Path, filters: str) -> str:

@@ -127,6 +127,8 @@ def made(item: Item, all_items: list[Item], folder: Path, size_px: tuple[int, in
         damaged = cuts(clip, rng, usable)
     else:
         damaged = RECIPES[item.recipe](clip, rng)
+        if clip.fades and item.recipe != "clean":
+            damaged.ignored |= {"fade", "black"}
     crf = int(rng.choice(CRFS))
     encode(damaged, folder / f"{item.name}.mkv", crf, str(rng.choice(PRESETS)), int(rng.choice([48, 250])))
     return truth_of(item, damaged, crf, moving)

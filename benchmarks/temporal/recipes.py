@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.temporal.contents import Clip, Planes, dimmed, steps
+from benchmarks.temporal.contents import Clip, Planes, dimmed
 
-VISIBLE_MOTION = 0.7
-"""Mean absolute luma difference a frame, 8-bit code values, at the size of the benchmark: below it a frame more or less
+VISIBLE_MOTION = 0.5
+"""Mean absolute luma difference a frame of means of 4 x 4 samples, 8-bit code values: below it a frame more or less
 cannot be seen, and finding it or not counts neither way."""
 STEADY = 1.6
 """Of the steps around a dropped frame, the largest over the smallest: above it motion is not otherwise steady."""
@@ -75,7 +74,7 @@ def freeze(clip: Clip, rng: np.random.Generator) -> Damaged:
         order = [first - 1 if first <= n < first + length else n for n in range(count)]
     else:
         order = [n if n < first else max(first - 1, n - length) for n in range(count)]
-    moved = steps(clip.luma)
+    moved = clip.motion
     around = np.concatenate([moved[max(1, first - 5) : first], moved[first : first + 5]])
     seen = bool(np.min([around[:5].mean(), around[-5:].mean()]) > VISIBLE_MOTION) and first + length < count - 2
     group = f"{'skip' if skip else 'hold'} {'>= 0.2' if length_s >= 0.2 else '< 0.2'} s"
@@ -89,7 +88,7 @@ def drops(clip: Clip, rng: np.random.Generator) -> Damaged:
     """1 to 10 % of the frames are missing, one at a time; the rest follow each other at the same rate."""
     share = float(rng.choice([0.01, 0.02, 0.05, 0.1]))
     count = len(clip.planes)
-    moved = steps(clip.luma)
+    moved = clip.motion
     wanted = max(1, round(share * count))
     gone: list[int] = []
     for n in rng.permutation(np.arange(6, count - 6)):
@@ -113,7 +112,7 @@ def cadence(clip: Clip, rng: np.random.Generator) -> Damaged:
     order = [(n + phase) * source // shown for n in range(len(clip.planes) * shown // source)]
     order = [n - order[0] for n in order]
     order = [n for n in order if n < len(clip.planes)]
-    moved = steps(clip.luma)[1:]
+    moved = clip.motion[1:]
     seen = bool(np.median(moved) > VISIBLE_MOTION)
     rate = clip.rate * shown / source
     # A content that stops moving on the way shows no cadence there.
@@ -133,7 +132,7 @@ def judder(clip: Clip, rng: np.random.Generator) -> Damaged:
         order[n : n + held] = [n - 1] * held
         last = n + held
         n += held + int(rng.choice([1, 2, 2, 3, 4]))
-    moved = steps(clip.luma)[first : first + length]
+    moved = clip.motion[first : first + length]
     seen = bool(np.percentile(moved, 20) > VISIBLE_MOTION)
     return Damaged(
         clip.planes[order], clip.rate, [Truth("judder", first, last, seen)], {"drop", "repeat", "freeze"}, None, order
@@ -257,7 +256,7 @@ def interlaced(clip: Clip, rng: np.random.Generator) -> Damaged:
     woven[:, 1:height:2] = second[:, 1:height:2]
     chroma, other = (p[:, height:].reshape(len(p), 2, height // 2, width // 2) for p in (woven, second))
     chroma[:, :, 1::2] = other[:, :, 1::2]
-    moved = steps(clip.luma)[1:]
+    moved = clip.motion[1:]
     seen = bool(np.median(moved) > VISIBLE_MOTION)
     return Damaged(woven, clip.rate / 2, [Truth("combing", 0, len(woven), seen)])
 
@@ -281,8 +280,4 @@ MOVING_ONLY = {"freeze", "drops", "cadence", "judder", "interlaced"}
 
 def is_moving(clip: Clip) -> bool:
     """Whether there is motion to be damaged."""
-    return bool(np.median(steps(clip.luma)[1:]) > VISIBLE_MOTION)
-
-
-def mean_step(luma: NDArray[np.uint8]) -> float:
-    return float(np.median(steps(luma)[1:]))
+    return not clip.fades and bool(np.median(clip.motion[1:]) > VISIBLE_MOTION)

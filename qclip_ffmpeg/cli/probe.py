@@ -176,6 +176,13 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     show_default=True,
     help="Black bars around the picture: leave them out, or score them with it.",
 )
+@click.option(
+    "--cuts",
+    type=click.Choice(["ignore", "split"]),
+    default="ignore",
+    show_default=True,
+    help="Scene cuts: split ends a segment at each, too, so that no window holds frames of two scenes.",
+)
 @click.option("-ss", "--start", "start_s", type=TimeParam(), default="0", help="Measure from this time on.")
 @click.option("-t", "--duration", "duration_s", type=TimeParam(positive=True), help="Measure for this long.")
 @click.option(
@@ -322,6 +329,7 @@ def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
         display=Display(*options["display"]),
         seed=options["seed"],
         bars=options["bars"],
+        cuts=options["cuts"],
         live=options["live"],
         drop=options["drop"],
     )

@@ -1,10 +1,11 @@
-"""Where scenes begin: the picture changes far more than around it, into one that is not like it, and does not come back.
+"""Where scenes begin: the picture changes far more than around it, into one unlike it, and does not come back.
 
 Everything is judged on block means, so that motion within a block, noise and encoding matter little.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,13 +16,13 @@ AHEAD = 2
 """Looks after a frame that are waited for before it is judged."""
 UNLIKE = 0.3
 """1 less the correlation of the blocks before and after: at least. Two views of one scene have less."""
-CLEAR = 4.0
+CLEAR = 3.0
 """Unlikeness times the change over the largest change beside it: at least."""
 MIN_CHANGE = 5.0
 """Mean change of the blocks against each other, in 8-bit code values."""
 STAYS = 0.6
 """Of the change, what is left of it AHEAD frames on; of a flash nothing is."""
-PLAIN = 4.0
+PLAIN = 6.0
 """Standard deviation of the blocks of a plain picture, in 8-bit code values: none of a scene can be told by it."""
 
 
@@ -52,7 +53,7 @@ class Cuts:
         look = looks[at]
         if at == 0 or look.first:
             return look, None
-        changes = [change(a, b) for a, b in zip(looks, looks[1:], strict=False)]
+        changes = [change(a, b) for a, b in pairwise(looks)]
         here = changes[at - 1]
         if here < MIN_CHANGE:
             return look, None

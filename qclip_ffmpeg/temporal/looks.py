@@ -1,7 +1,7 @@
 """What is kept of a frame to find events by: block means of its luma thumbnail, and of its change to the two before.
 
-Thumbnails are taken as they are. What changes in a block is told apart into light, the change of its mean, and the rest,
-which is motion: a lamp that is switched on moves nothing.
+What changes in a block is told apart into light, the change of its mean, and the rest, which is motion: a lamp that is
+switched on moves nothing.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ MOST_SAMPLES = 48_000
 """Larger thumbnails (those of narrow pictures are) are thinned out first."""
 MIN_SIDE = 4 * GRID[1]
 """Smaller thumbnails are not looked at: a block would be a few samples."""
+PLAIN = 4.0
+"""Standard deviation of the blocks of a plain picture, in 8-bit code values."""
 TOP_SHARE = 5
 """The liveliest fifth of the blocks says how much moves: what moves may be small."""
 
@@ -42,10 +44,14 @@ class Look:
     """Mean absolute change of each block to the frame before, less the change of its mean; 0 where there is none."""
     activity: float
     """Mean of the highest fifth of `moved`."""
+    grid: tuple[int, int]
+    """Rows and columns of blocks."""
     coarse: Array
     """(height, width), a quarter of the thumbnail a side."""
     black_share: float
     """Of the samples, those that are black."""
+    plain: bool
+    """All of one tone: black, white, or nothing to see."""
     first: bool
     """There is no frame before it that it could be held against."""
 
@@ -87,8 +93,10 @@ class Looker:
             light=light,
             moved=moved,
             activity=highest(moved),
+            grid=grid_of(samples),
             coarse=shrunk(samples),
             black_share=float(np.count_nonzero(samples <= self._black) / samples.size) if dark else 0.0,
+            plain=float(light.std()) < PLAIN,
             first=first,
         )
         self._count += 1
@@ -101,10 +109,14 @@ def thinned(thumbnail: Array) -> Array:
     return thumbnail if step == 1 else np.ascontiguousarray(thumbnail[step // 2 :: step, step // 2 :: step])
 
 
+def grid_of(samples: Array) -> tuple[int, int]:
+    return GRID if samples.shape[1] >= samples.shape[0] else GRID[::-1]
+
+
 def block_means(samples: Array) -> Array:
     """(height, width) -> (blocks,)"""
     height, width = samples.shape
-    rows, columns = GRID if width >= height else GRID[::-1]
+    rows, columns = grid_of(samples)
     tall, wide = height // rows, width // columns
     sums: Array = samples[: rows * tall].reshape(rows, tall, width).sum(axis=1)
     means: Any = sums[:, : columns * wide].reshape(rows, columns, wide).sum(axis=2) / np.float32(tall * wide)

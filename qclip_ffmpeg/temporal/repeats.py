@@ -12,6 +12,7 @@ So a run of still steps counts only with a sharp edge on both sides, in a scene 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.track import Event
@@ -20,6 +21,8 @@ MOVING = 0.8
 """Activity of a scene that moves, in 8-bit code values."""
 STILL = 0.35
 """Activity of a repeated frame over that of the steps beside it, at most."""
+STEADY = 0.5
+"""Of the steps before, what the last one before a run must have: motion that dies down has less."""
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
 FREEZE_S = 0.2
@@ -68,6 +71,11 @@ class Run:
 class Runs:
     """Looks -> Runs, each when it is over."""
 
+    @property
+    def since_s(self) -> float | None:
+        """When the run under way began; None where there is none."""
+        return self._run[0].time_s if self._run else None
+
     def __init__(self) -> None:
         self._moving: deque[float] = deque(maxlen=REMEMBERED)
         self._run: list[Look] = []
@@ -76,7 +84,7 @@ class Runs:
 
     def add(self, look: Look, is_cut: bool) -> Run | None:
         """The run that ends with the frame before this one, if one does."""
-        if look.first:
+        if look.first or look.plain:
             self._moving.clear()
             self._run = []
             return None
@@ -89,7 +97,8 @@ class Runs:
             return ended
         lively = sorted(self._moving)[-2] if len(self._moving) > 2 else 0.0
         edge = min(lively, self._last_moving)
-        if lively >= MOVING and look.activity < STILL * edge and not is_cut:
+        sharp = edge >= STEADY * lively and look.activity < STILL * edge
+        if lively >= MOVING and sharp and not is_cut:
             self._run, self._edge = [look], edge
             return None
         self._remember(look, is_cut)
@@ -140,6 +149,11 @@ class Cadence:
     def expects(self, index: int) -> bool:
         return index % self.period in self.repeated
 
+    def shown(self) -> list[int]:
+        """How long each new frame of a period is shown, in frames."""
+        new = sorted(set(range(self.period)) - self.repeated)
+        return [b - a for a, b in pairwise([*new, new[0] + self.period])]
+
 
 class Repeats:
     """Looks -> freeze, repeat and judder events.
@@ -154,21 +168,29 @@ class Repeats:
         self._flags: deque[bool] = deque(maxlen=MAX_WINDOW)  # of the frames before `_next`
         self._times_s: deque[float] = deque(maxlen=MAX_WINDOW)
         self._next = 0
+        self._now_s = 0.0
         self._cadence: Cadence | None = None
         self._pending: list[Run] = []  # no part of a cadence so far
         self._sparse: list[Run] = []
 
+    @property
+    def since_s(self) -> float | None:
+        """Since when the picture has stood still, if that is long enough for a freeze."""
+        since_s = self._runs.since_s
+        return since_s if since_s is not None and self._now_s - since_s >= FREEZE_S else None
+
     def add(self, look: Look, is_cut: bool = False) -> Iterator[Event]:
         """The events that are known to be over with this frame."""
+        self._now_s = look.time_s
         run = self._runs.add(look, is_cut)
         if run is not None:
             yield from self._take(run)
-        if not self._runs._run:
+        if self._runs.since_s is None:
             self._settle(look, run)
             yield from self._follow(look)
         yield from self._close_pending(look.time_s)
 
-    def end(self, end_s: float) -> Iterator[Event]:
+    def end(self) -> Iterator[Event]:
         """What was under way when the video ended."""
         if (run := self._runs.end()) is not None:
             yield freeze(run)
@@ -231,7 +253,7 @@ class Repeats:
                 counts[n % period][flag] += 1
             shares = [on / (off + on) for off, on in counts]
             places = frozenset(place for place, share in enumerate(shares) if share >= ON)
-            if places and all(share >= ON or share <= OFF for share in shares):
+            if 0 < len(places) < period and all(share >= ON or share <= OFF for share in shares):
                 return self._begun(Cadence(period, places, base, 0.0, 0.0, []), flags)
         return None
 
@@ -253,7 +275,7 @@ class Repeats:
             "repeat",
             cadence.start_s,
             cadence.end_s,
-            share,
+            unevenness(cadence.shown()),
             sure(sum(cadence.stillness) / len(cadence.stillness)),
             rates((1 - share) / self._frame_s, 1 / self._frame_s),
         )
@@ -262,7 +284,7 @@ class Repeats:
         """Single repeats far apart: a sparse cadence while their distances are the same."""
         if self._sparse:
             distance = run.first - self._sparse[-1].first
-            steps = [b.first - a.first for a, b in zip(self._sparse, self._sparse[1:], strict=False)]
+            steps = [b.first - a.first for a, b in pairwise(self._sparse)]
             usual = steps[-1] if steps else distance
             too_far = distance * self._frame_s > SPARSE_MOST_S
             if distance < SPARSE_LEAST or too_far or abs(distance - usual) > SPARSE_SLACK:
@@ -280,7 +302,8 @@ class Repeats:
         every = (runs[-1].first - runs[0].first) / (len(runs) - 1)
         detail = rates((1 - 1 / every) / self._frame_s, 1 / self._frame_s)
         still = sum(r.stillness for r in runs) / len(runs)
-        yield Event("repeat", runs[0].start_s, runs[-1].end_s, 1 / every, sure(still), detail)
+        shown = [1] * (round(every) - 2) + [2]
+        yield Event("repeat", runs[0].start_s, runs[-1].end_s, unevenness(shown), sure(still), detail)
 
     def _close_pending(self, now_s: float) -> Iterator[Event]:
         """Runs that nothing is near to any more: judder where there are several, a freeze where one is long."""
@@ -305,11 +328,20 @@ def freeze(run: Run) -> Event:
 
 
 def judder(runs: list[Run]) -> Event:
-    """Severity: the share of the frames within that were shown before."""
-    frames = runs[-1].last - runs[0].first + 1
-    share = sum(run.count for run in runs) / frames
+    shown: list[int] = []
+    for run, after in pairwise([*runs, None]):
+        assert run is not None
+        shown.append(1 + run.count)
+        if after is not None:
+            shown += [1] * (after.first - run.last - 2)
     still = sum(run.stillness for run in runs) / len(runs)
-    return Event("judder", runs[0].start_s, runs[-1].end_s, share, sure(still))
+    return Event("judder", runs[0].start_s, runs[-1].end_s, unevenness(shown), sure(still))
+
+
+def unevenness(shown: list[int]) -> float:
+    """Variance over squared mean of how long frames are shown: 0 of an even cadence, 0.12 of 24 in 30."""
+    mean = sum(shown) / len(shown)
+    return min(1.0, sum((n - mean) ** 2 for n in shown) / len(shown) / mean**2)
 
 
 def sure(stillness: float) -> float:

@@ -20,7 +20,7 @@ UNEVEN_SHARE = 0.2
 """Of the steps remembered that are not usual, from which on the frame rate is variable, and nothing is reported."""
 TICKS = 2
 """Of the time base by which stamps may be rounded."""
-LONG_GAP_S = 1.0
+LONG_GAP_S = 0.2
 
 
 class Stamps:
@@ -36,6 +36,7 @@ class Stamps:
         self._declared_s = float(frame_s) if frame_s else None
         self._steps_s: deque[float] = deque(maxlen=REMEMBERED)
         self._before: Frame | None = None
+        self._owed_s = 0.0  # what a step was too short by: the next one makes up for it
 
     def add(self, frame: Frame) -> Iterator[Event]:
         before, self._before = self._before, frame
@@ -50,7 +51,8 @@ class Stamps:
         odd = sum(not DUPLICATE * usual_s < s < GAP * usual_s + slack_s for s in self._steps_s)
         if odd > max(2, UNEVEN_SHARE * len(self._steps_s)):
             return
-        if step_s > GAP * usual_s + slack_s:
+        owed_s, self._owed_s = self._owed_s, 0.0
+        if step_s - owed_s > GAP * usual_s + slack_s:
             missing_s = step_s - usual_s
             start_s = float(before.time_s) + usual_s
             end_s = max(start_s, float(frame.time_s))
@@ -58,6 +60,7 @@ class Stamps:
             yield Event("pts_gap", start_s, end_s, min(1.0, missing_s / LONG_GAP_S), sure)
         elif step_s < DUPLICATE * usual_s - slack_s or step_s <= 0:
             severity = max(0.0, min(1.0, 1 - step_s / usual_s))
+            self._owed_s = min(usual_s - step_s, 2 * usual_s)
             yield Event("pts_duplicate", float(frame.time_s), float(frame.time_s + frame.duration_s), severity, 1.0)
 
     def _usual_s(self) -> float | None:

@@ -2,10 +2,12 @@
 
 import msgspec
 
-from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, Event
+from qclip_ffmpeg.track import EVENTS, SCORE_DECIMALS, TIME_DECIMALS, Event
 
 MOST_OF_A_KIND = 1000
 """Events; more are counted, and not kept."""
+RECENT = 64
+"""Events of a kind that are looked through for those of a segment that is just over."""
 POINTS = ("cut", "drop", "pts_duplicate", "pts_gap")
 """Kinds that do not merge: each is one of its own."""
 
@@ -14,29 +16,35 @@ class Timeline:
     """Takes events in the order in which they are known; memory is bounded."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, list[Event]] = {}
-        self._left_out: dict[str, int] = {}
+        self._kept: dict[str, list[Event]] = {kind: [] for kind in EVENTS}
+        self._left_out = dict.fromkeys(EVENTS, 0)
 
     def add(self, event: Event) -> None:
-        kept = self._kept.setdefault(event.kind, [])
+        kept = self._kept[event.kind]
         if kept and event.kind not in POINTS and same(kept[-1], event):
             kept[-1] = merged(kept[-1], event)
         elif len(kept) == MOST_OF_A_KIND:
-            self._left_out[event.kind] = self._left_out.get(event.kind, 0) + 1
+            self._left_out[event.kind] += 1
         else:
             kept.append(event)
 
     def events(self) -> list[Event]:
         """All that are kept, by time."""
-        found = [rounded(event) for kept in self._kept.values() for event in kept]
+        found = [rounded(event) for kept in self._kept.values() for event in list(kept)]
         return sorted(found, key=lambda event: (event.start_s, event.kind, event.end_s))
+
+    def kinds_between(self, start_s: float, end_s: float) -> set[str]:
+        """Kinds of which an event has a part in a span."""
+        return {
+            kind
+            for kind, kept in self._kept.items()
+            if any(event.start_s < end_s and event.end_s > start_s for event in reversed(kept[-RECENT:]))
+        }
 
     def warnings(self) -> list[str]:
         """What was left out, a sentence."""
-        if not self._left_out:
-            return []
-        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(self._left_out.items()))
-        return [f"only the first {MOST_OF_A_KIND} events of a kind are listed; left out: {said}"]
+        said = ", ".join(f"{count} of {kind}" for kind, count in self._left_out.items() if count)
+        return [] if not said else [f"only the first {MOST_OF_A_KIND} events of a kind are listed; left out: {said}"]
 
 
 def same(before: Event, event: Event) -> bool:
