@@ -328,6 +328,7 @@ def freeze(run: Run) -> Event:
 
 
 def judder(runs: list[Run]) -> Event:
+    """From the first repeated frame to the first new one after the last."""
     shown: list[int] = []
     for run, after in pairwise([*runs, None]):
         assert run is not None

@@ -62,6 +62,7 @@ def merged(before: Event, event: Event) -> Event:
 
 
 def rounded(event: Event) -> Event:
+    """With as many decimals as the sidecar has."""
     return msgspec.structs.replace(
         event,
         start_s=round(event.start_s, TIME_DECIMALS),
