@@ -14,6 +14,8 @@ from benchmarks.temporal.contents import Clip, Planes, dimmed
 VISIBLE_MOTION = 0.5
 """Mean absolute luma difference a frame of means of 4 x 4 samples, 8-bit code values: below it a frame more or less
 cannot be seen, and finding it or not counts neither way."""
+DROP_MOTION = 1.5
+"""The same of a dropped frame: one in a slow pan is a shift of a fraction of a pixel."""
 STEADY = 1.6
 """Of the steps around a dropped frame, the largest over the smallest: above it motion is not otherwise steady."""
 CADENCES = {
@@ -97,7 +99,7 @@ def drops(clip: Clip, rng: np.random.Generator) -> Damaged:
     truths = []
     for k, n in enumerate(sorted(gone)):
         around = moved[n - 3 : n + 5]
-        seen = bool(min(moved[n], moved[n + 1]) > VISIBLE_MOTION)
+        seen = bool(min(moved[n], moved[n + 1]) > DROP_MOTION)
         steady = bool(around.max() < STEADY * around.min())
         truths.append(Truth("drop", n - k, n - k + 1, seen, "steady" if steady else "unsteady"))
     kept = sorted(set(range(count)) - set(gone))

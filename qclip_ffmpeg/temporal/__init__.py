@@ -21,6 +21,7 @@ from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.temporal.combing import combing
 from qclip_ffmpeg.temporal.cuts import Cuts
+from qclip_ffmpeg.temporal.drops import Drops
 from qclip_ffmpeg.temporal.flicker import Flicker
 from qclip_ffmpeg.temporal.light import BLACK_MARGIN, Black, Fades
 from qclip_ffmpeg.temporal.looks import Look, Looker
@@ -48,6 +49,7 @@ class TemporalWatch:
         self._looker = Looker(black + BLACK_MARGIN)
         self._cuts = Cuts()
         self._repeats = Repeats(float(frame_s or DEFAULT_FRAME_S))
+        self._drops = Drops()
         self._black = Black()
         self._fades = Fades(black)
         self._flicker = Flicker(black)
@@ -121,6 +123,7 @@ class TemporalWatch:
         is_cut = cut is not None
         self._note([cut] if cut is not None else [])
         self._note(self._repeats.add(look, is_cut))
+        self._note(self._drops.add(look, is_cut))
         self._note(self._black.add(look))
         self._note(self._fades.add(look, is_cut))
         self._note(self._flicker.add(look, is_cut))
