@@ -11,6 +11,7 @@ steps beside it are not alike, there is no vote.
 from collections import deque
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ UNSTEADY = 0.37
 STEP_AHEAD = 0.35
 """By how much one of the steps beside may be longer than it should be."""
 QUARTILES = (0.2, 0.7, 1.6)
-"""The blocks' own votes for EXTRA: 70 % have more than the first, half more than the second, 70 % less than the third."""
+"""The blocks' votes for EXTRA: 70 % are above the first, half above the second, 70 % below the third."""
 BAD_S = 0.2
 """Missing time of full severity."""
 SAME_STEP = 1.4
@@ -76,8 +77,7 @@ class Drops:
         at = BESIDE + 1
         here = self._flow(at)
         beside = [self._flow(at + n).shift for n in (-1, 1)]
-        near = (beside[0] + beside[1]) / 2
-        if extra_of(here, near) < EXTRA[0] / 2:  # saves the other two
+        if extra_of(here, np.asarray((beside[0] + beside[1]) / 2, np.float32)) < EXTRA[0] / 2:  # saves the other two
             return None
         beside += [self._flow(at + n).shift for n in (-2, 2)]
         usual = np.asarray((beside[0] + beside[1]) / 3 + (beside[2] + beside[3]) / 6, np.float32)
@@ -115,7 +115,7 @@ def squares(flow: Flow, shift: Array) -> float:
     return float(flow.product(shift, shift).sum())
 
 
-def weighted_quantiles(values: Array, weights: Array, shares: tuple[float, ...]) -> list[float]:
+def weighted_quantiles(values: Any, weights: Array, shares: tuple[float, ...]) -> list[float]:
     """The lowest value such that at least that share of the weight lies at it or below, for every share."""
     order = np.argsort(values)
     sums = np.cumsum(np.maximum(weights[order], 0) + 1e-9)

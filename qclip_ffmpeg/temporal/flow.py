@@ -6,6 +6,7 @@ shift: means of blocks are taken out.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -75,16 +76,16 @@ def refined(before: Array, after: Array, start: Array | None) -> Flow:
         seen = shifted(after, shift)
         seen_x, seen_y = slopes_of(seen)
         x, y, off = (slope_x + seen_x) / 2, (slope_y + seen_y) / 2, before - seen
-        sums = [block_sums(v) for v in (x, y, off)]
-        firm = FIRM * count
-        xx = block_sums(x * x) - sums[0] * sums[0] / count + firm
-        yy = block_sums(y * y) - sums[1] * sums[1] / count + firm
-        xy = block_sums(x * y) - sums[0] * sums[1] / count
-        xo = block_sums(x * off) - sums[0] * sums[2] / count
-        yo = block_sums(y * off) - sums[1] * sums[2] / count
+        sums = block_sums(np.stack([x, y, off, x * x, y * y, x * y, x * off, y * off, off * off]))
+        ones, firm = sums[:3], FIRM * count
+        xx = sums[3] - ones[0] * ones[0] / count + firm
+        yy = sums[4] - ones[1] * ones[1] / count + firm
+        xy = sums[5] - ones[0] * ones[1] / count
+        xo = sums[6] - ones[0] * ones[2] / count
+        yo = sums[7] - ones[1] * ones[2] / count
         step = np.stack([yy * xo - xy * yo, xx * yo - xy * xo], -1) / (xx * yy - xy * xy)[..., None]
         shift = shift + np.clip(step, -MOST_SHIFT, MOST_SHIFT)
-    rest: Any = (block_sums(off * off) - sums[2] * sums[2] / count) / count
+    rest: Any = (sums[8] - ones[2] * ones[2] / count) / count
     return Flow(shift, (xx, yy, xy), rest)
 
 
@@ -96,12 +97,20 @@ def slopes_of(picture: Array) -> tuple[Array, Array]:
     return x, y
 
 
-def block_sums(values: Any) -> Array:
-    """(rows * CELL, columns * CELL) -> (rows - 1, columns - 1)"""
-    rows, columns = (side // CELL for side in values.shape)
-    cells = values.reshape(rows, CELL, columns, CELL).sum((1, 3))
-    pairs = cells[:-1] + cells[1:]
-    return np.asarray(pairs[:, :-1] + pairs[:, 1:], np.float32)
+def block_sums(planes: Array) -> Array:
+    """(planes, rows * CELL, columns * CELL) -> (planes, rows - 1, columns - 1)"""
+    _, height, width = planes.shape
+    return np.asarray(blocks_along(height) @ planes @ blocks_along(width).T, np.float32)
+
+
+@cache
+def blocks_along(length: int) -> Array:
+    """(blocks, samples): 1 where a sample is in a block."""
+    count = length // CELL - 1
+    member = np.zeros((count, length), np.float32)
+    for n in range(count):
+        member[n, n * CELL : (n + 2) * CELL] = 1
+    return member
 
 
 def shifted(picture: Array, shift: Array) -> Array:
