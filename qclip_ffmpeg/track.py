@@ -49,7 +49,7 @@ EVENTS = {
     "drop": "frames are missing: steady motion jumps ahead while the time stamps do not",
     "fade": "the picture fades to or from black or white",
     "flicker": "brightness or contrast changes and comes back, all over the picture, neither by motion nor at a cut",
-    "freeze": "the picture stands still for 0.1 s or longer, within a scene that moves",
+    "freeze": "the picture stands still for 0.2 s or longer, within a scene that moves",
     "judder": "frames are shown twice or more at no steady rate",
     "pts_duplicate": "a frame is stamped as early as the one before it, or earlier",
     "pts_gap": "the time stamps leave out the time of a frame or more",

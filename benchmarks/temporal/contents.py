@@ -61,6 +61,8 @@ class Clip:
     rate: Fraction
     fades: tuple[tuple[int, int], ...] = ()
     """First and last frame of fades that belong to the content."""
+    moves: bool = True
+    """False: a still, whatever grain or light does."""
 
     @property
     def height_px(self) -> int:
@@ -197,7 +199,7 @@ def filmed(content: Content, size_px: tuple[int, int]) -> Clip:
             planes, fades = faded_in(planes, size_px[1], int(rng.uniform(1, 2.5) * rate))
         if content.camera == "title":
             planes = titled(planes, size_px, rng, rate)
-        return Clip(planes, rate, fades)
+        return Clip(planes, rate, fades, moves=False)
     path = list(camera_path(content.camera or "", count, whole_px, size_px, rng, rate))
     return Clip(np.stack([view(whole, whole_px, size_px, place, zoom) for place, zoom in path]), rate)
 

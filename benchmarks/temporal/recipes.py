@@ -18,6 +18,8 @@ DROP_MOTION = 1.5
 """The same of a dropped frame: one in a slow pan is a shift of a fraction of a pixel."""
 STEADY = 1.6
 """Of the steps around a dropped frame, the largest over the smallest: above it motion is not otherwise steady."""
+LEAST_REPEATS = 4
+"""Fewer make no cadence."""
 CADENCES = {
     "24 in 30": (4, 5),
     "30 in 60": (1, 2),
@@ -115,7 +117,8 @@ def cadence(clip: Clip, rng: np.random.Generator) -> Damaged:
     order = [n - order[0] for n in order]
     order = [n for n in order if n < len(clip.planes)]
     moved = clip.motion[1:]
-    seen = bool(np.median(moved) > VISIBLE_MOTION)
+    repeated = len(order) - len(set(order))
+    seen = bool(np.median(moved) > VISIBLE_MOTION) and repeated >= LEAST_REPEATS
     rate = clip.rate * shown / source
     # A content that stops moving on the way shows no cadence there.
     return Damaged(clip.planes[order], rate, [Truth("repeat", 0, len(order), seen, name)], set(), None, order)
@@ -282,4 +285,4 @@ MOVING_ONLY = {"freeze", "drops", "cadence", "judder", "interlaced"}
 
 def is_moving(clip: Clip) -> bool:
     """Whether there is motion to be damaged."""
-    return not clip.fades and bool(np.median(clip.motion[1:]) > VISIBLE_MOTION)
+    return clip.moves and bool(np.median(clip.motion[1:]) > VISIBLE_MOTION)

@@ -48,11 +48,12 @@ class TemporalWatch:
         frame_s = 1 / info.frame_rate if info.frame_rate else None
         self._looker = Looker(black + BLACK_MARGIN)
         self._cuts = Cuts()
-        self._repeats = Repeats(float(frame_s or DEFAULT_FRAME_S))
+        shown_s = float(frame_s or DEFAULT_FRAME_S)
+        self._repeats = Repeats(shown_s)
         self._drops = Drops()
         self._black = Black()
         self._fades = Fades(black)
-        self._flicker = Flicker(black)
+        self._flicker = Flicker(black, shown_s)
         self._stamps = Stamps(info.time_base, frame_s)
         self._timeline = Timeline()
         self._end_s = 0.0

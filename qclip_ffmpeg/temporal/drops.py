@@ -10,6 +10,7 @@ steps beside it are not alike, there is no vote.
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,22 +21,36 @@ from qclip_ffmpeg.temporal.looks import Array, Look
 from qclip_ffmpeg.track import Event
 
 BESIDE = 3
-"""Steps to either side that a step must be livelier than."""
-LIVELIER = 1.03
+"""Steps to either side that are looked at."""
+LIVELIER = 0.88
+"""Activity of the step over the highest beside it, at least. Of fast motion everything changes at every step."""
 MOVING = 1.0
 """Activity of all of them, in 8-bit code values."""
 UNLIKE = 0.35
 """Activity of the weakest of the steps beside over the mean, at least: there is no stutter."""
-EXTRA = (0.6, 1.6)
-"""By how much the step is longer than it should be, over what it should be: 1 for one missing frame."""
-FIT = 0.74
-"""What is left of the surprise if a frame is missing, at most: squares of shifts."""
-UNSTEADY = 0.37
-"""Mean square of how far the steps beside are off, over what they should be, at most."""
-STEP_AHEAD = 0.35
-"""By how much one of the steps beside may be longer than it should be."""
-QUARTILES = (0.2, 0.7, 1.6)
-"""The blocks' votes for EXTRA: 70 % are above the first, half above the second, 70 % below the third."""
+MOST_EXTRA = 1.6
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of the flow. "Extra" is how much longer a step is than it should be, over that: 1 for a frame."""
+
+    extra: float
+    """Of the whole picture, at least."""
+    fit: float
+    """What is left of the surprise if a frame is missing, at most: squares of shifts."""
+    unsteady: float
+    """Mean square of how far the steps beside are off, over what they should be, at most."""
+    ahead: float
+    """By how much one of the steps beside may be longer than it should be."""
+    votes: tuple[float, float, float]
+    """The blocks' own: 70 % are above the first, half above the second, 70 % below the third."""
+
+
+ASKED = (
+    Asked(0.6, 0.74, 0.37, 0.35, (0.2, 0.6, 1.6)),
+    Asked(0.45, 1.0, 0.12, 0.2, (0.3, 0.5, 1.4)),  # of steadier motion less
+)
 BAD_S = 0.2
 """Missing time of full severity."""
 SAME_STEP = 1.4
@@ -77,25 +92,30 @@ class Drops:
         at = BESIDE + 1
         here = self._flow(at)
         beside = [self._flow(at + n).shift for n in (-1, 1)]
-        if extra_of(here, np.asarray((beside[0] + beside[1]) / 2, np.float32)) < EXTRA[0] / 2:  # saves the other two
-            return None
+        if extra_of(here, np.asarray((beside[0] + beside[1]) / 2, np.float32)) < ASKED[-1].extra / 2:
+            return None  # saves the other two
         beside += [self._flow(at + n).shift for n in (-2, 2)]
         usual = np.asarray((beside[0] + beside[1]) / 3 + (beside[2] + beside[3]) / 6, np.float32)
         weight = here.product(usual, usual)
         total = max(float(weight.sum()), 1e-3)
         extra = extra_of(here, usual)
-        if not EXTRA[0] < extra < EXTRA[1]:
-            return None
         fit = squares(here, here.shift - 2 * usual) / max(squares(here, here.shift - usual), 1e-3)
-        unsteady = sum(squares(here, shift - usual) for shift in beside) / 4 / total
+        unsteady = sum(squares(here, shift - usual) for shift in beside) / len(beside) / total
         ahead = max(float(here.product(usual, shift - usual).sum()) / total for shift in beside)
-        if fit > FIT or unsteady > UNSTEADY or ahead > STEP_AHEAD:
-            return None
         votes = here.product(usual, here.shift - usual) / np.maximum(weight, 1e-9)
         low, middle, high = weighted_quantiles(votes.ravel(), weight.ravel(), (0.3, 0.5, 0.7))
-        if low < QUARTILES[0] or middle < QUARTILES[1] or high > QUARTILES[2]:
-            return None
-        return 1 - 0.5 * max(fit / FIT, unsteady / UNSTEADY)
+        for asked in ASKED:
+            if (
+                asked.extra < extra < MOST_EXTRA
+                and fit < asked.fit
+                and unsteady < asked.unsteady
+                and ahead < asked.ahead
+                and low > asked.votes[0]
+                and middle > asked.votes[1]
+                and high < asked.votes[2]
+            ):
+                return 1 - 0.5 * max(fit / asked.fit, unsteady / asked.unsteady)
+        return None
 
     def _flow(self, at: int) -> Flow:
         """The flow to look `at` from the one before it."""

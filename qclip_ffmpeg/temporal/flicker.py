@@ -30,13 +30,16 @@ SWINGS = 6
 """In a row: three periods."""
 SWING_S = 0.3
 """From turn to turn, at most: 1.7 Hz and faster."""
-NOT_MOTION = 0.6
-"""Share of the swings that is left when all that shifting the picture could explain is taken out of the blocks."""
+NOT_MOTION = 0.9
+"""Correlation of the changes of light with what is left of them when all that shifting the picture could explain is
+taken out of the blocks, at least."""
 CLIPPED = 0.2
 """Relative change of a block that counts at most: beyond, something passed."""
-FLASH = 0.06
+FLASH = 0.08
 """Relative change of light, there and back within FLASH_S."""
-FLASH_S = 0.18
+FLASH_S = 0.16
+FLASH_FRAMES = 4
+"""At low frame rates, in place of FLASH_S."""
 FLASH_RETURN = 0.65
 """Share of a flash that is undone, at least."""
 FLASH_UNEVEN = 0.5
@@ -72,10 +75,12 @@ class Flicker:
 
     Args:
         black: 8-bit code value of black.
+        frame_s: how long a frame is shown, on average, in seconds.
     """
 
-    def __init__(self, black: float) -> None:
+    def __init__(self, black: float, frame_s: float) -> None:
         self._black = np.float32(black)
+        self._flash_s = max(FLASH_S, FLASH_FRAMES * frame_s)
         self._reset()
 
     def _reset(self) -> None:
@@ -98,7 +103,7 @@ class Flicker:
     def add(self, look: Look, is_cut: bool) -> Iterator[Event]:
         """The events that are known to be over with this frame."""
         blocks = look.light.reshape(look.grid) - self._black
-        if look.first or is_cut or not self._path:
+        if look.first or look.plain or is_cut or not self._path:
             yield from self.end()
             self._path.append(Step(look.time_s, 0.0, 0.0, blocks))
             return
@@ -112,6 +117,7 @@ class Flicker:
         """What was under way; then everything begins anew."""
         if self._swings and self._extreme is not None and self._turn is not None:
             self._count(self._turn, self._extreme)
+        self._flash = None
         yield from self._over()
         self._reset()
 
@@ -144,7 +150,7 @@ class Flicker:
         if len(self._swings) == SWINGS:
             self._is_motion = self._motion_explains()
         size = abs(peak.value - base.value)
-        if size >= FLASH and peak.time_s - left_s <= FLASH_S:
+        if size >= FLASH and peak.time_s - left_s <= self._flash_s:
             uneven = max(s.uneven for s in self._path if left_s < s.time_s <= peak.time_s)
             self._flash = (Turn(left_s, base.value), peak, uneven)
 
@@ -165,7 +171,7 @@ class Flicker:
             return
         base, peak, uneven = self._flash
         size = abs(peak.value - base.value)
-        if now.time_s - base.time_s > FLASH_S + SWING_S / 2:
+        if now.time_s - base.time_s > 2 * self._flash_s:
             self._flash = None
         elif abs(now.value - base.value) <= (1 - FLASH_RETURN) * size:
             self._flash = None
@@ -179,7 +185,8 @@ class Flicker:
         steps = [s for s in self._path if s.time_s >= self._start_s]
         raw = np.diff([s.value for s in steps])
         rest = np.array([unmoved_change(a.blocks, b.blocks) for a, b in pairwise(steps)])
-        return float((raw * rest).sum()) < NOT_MOTION * float((raw * raw).sum())
+        raw, rest = raw - raw.mean(), rest - rest.mean()
+        return float((raw * rest).sum()) < NOT_MOTION * float(np.sqrt((raw * raw).sum() * (rest * rest).sum()))
 
     def _over(self) -> Iterator[Event]:
         """The swings so far were all."""

@@ -26,10 +26,9 @@ STEADY = 0.5
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
 FREEZE_S = 0.2
-SHORT_FREEZE_S = 0.1
-"""A run of this length is a freeze where no other is near."""
 NEAR_S = 0.6
-"""Runs this close belong together."""
+NEAR_FRAMES = 8
+"""Runs this close, the longer of both, belong together."""
 JUDDER_RUNS = 3
 END_FREEZE_S = 0.5
 END_STILL = 0.1
@@ -40,6 +39,8 @@ ROUNDS = 4
 """Periods that must be seen."""
 MIN_WINDOW = 16
 MAX_WINDOW = 64
+SEARCH_EVERY = 4
+"""Frames."""
 ON, OFF = 0.7, 0.12
 """Share of the rounds in which a place of the period is a repeat: at least, at most."""
 MISFITS = 5
@@ -164,10 +165,12 @@ class Repeats:
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
+        self._near_s = max(NEAR_S, NEAR_FRAMES * frame_s)
         self._runs = Runs()
         self._flags: deque[bool] = deque(maxlen=MAX_WINDOW)  # of the frames before `_next`
         self._times_s: deque[float] = deque(maxlen=MAX_WINDOW)
         self._next = 0
+        self._search_at = 0
         self._now_s = 0.0
         self._cadence: Cadence | None = None
         self._pending: list[Run] = []  # no part of a cadence so far
@@ -235,7 +238,13 @@ class Repeats:
             self._cadence = None
             yield self._cadence_event(cadence)
             return
-        if self._next % 4 == 0 and (found := self._search(flags)) is not None:
+        if self._next >= self._search_at:
+            self._search_at = self._next + SEARCH_EVERY
+            self._begin(self._search(flags), look)
+
+    def _begin(self, found: Cadence | None, look: Look) -> None:
+        """A cadence that was found; runs that are part of it are no judder."""
+        if found is not None:
             self._cadence = found
             found.end_s = look.end_s
             found.stillness = [r.stillness for r in self._pending if r.first >= found.start] or [STILL]
@@ -260,8 +269,13 @@ class Repeats:
     def _begun(self, cadence: Cadence, flags: list[bool]) -> Cadence:
         """The cadence from where it began."""
         first, start = self._next - len(flags), cadence.start
-        while start > first and flags[start - 1 - first] == cadence.expects(start - 1):
-            start -= 1
+        misfits = 0
+        for n in range(start - 1, first - 1, -1):
+            misfits = 0 if flags[n - first] == cadence.expects(n) else misfits + 1
+            if misfits > 1:
+                break
+            if not misfits:
+                start = n
         while not cadence.expects(start):  # what is new in it began before
             start += 1
         if start - first < cadence.period:  # as far back as is known
@@ -306,21 +320,19 @@ class Repeats:
         yield Event("repeat", runs[0].start_s, runs[-1].end_s, unevenness(shown), sure(still), detail)
 
     def _close_pending(self, now_s: float) -> Iterator[Event]:
-        """Runs that nothing is near to any more: judder where there are several, a freeze where one is long."""
-        if not self._pending or now_s - self._pending[-1].end_s < NEAR_S:
+        """Runs that nothing is near to any more: judder where there are several."""
+        if not self._pending or now_s - self._pending[-1].end_s < self._near_s:
             return
         runs, self._pending = self._pending, []
         groups: list[list[Run]] = []
         for run in runs:
-            if groups and run.start_s - groups[-1][-1].end_s < NEAR_S:
+            if groups and run.start_s - groups[-1][-1].end_s < self._near_s:
                 groups[-1].append(run)
             else:
                 groups.append([run])
         for group in groups:
             if len(group) >= JUDDER_RUNS:
                 yield judder(group)
-            else:
-                yield from (freeze(r) for r in group if r.end_s - r.start_s >= SHORT_FREEZE_S - 1e-3)
 
 
 def freeze(run: Run) -> Event:
