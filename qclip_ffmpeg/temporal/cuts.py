@@ -14,9 +14,9 @@ from qclip_ffmpeg.track import Event
 
 AHEAD = 2
 """Looks after a frame that are waited for before it is judged."""
-UNLIKE = 0.3
+UNLIKE = 0.2
 """1 less the correlation of the blocks before and after: at least. Two views of one scene have less."""
-CLEAR = 3.0
+CLEAR = 3.4
 """Unlikeness times the change over the largest change beside it: at least."""
 MIN_CHANGE = 5.0
 """Mean change of the blocks against each other, in 8-bit code values."""

@@ -40,10 +40,11 @@ class Look:
     flags: frozenset[str]
     light: Array
     """Mean of each block."""
-    moved: Array
-    """Mean absolute change of each block to the frame before, less the change of its mean; 0 where there is none."""
     activity: float
-    """Mean of the highest fifth of `moved`."""
+    """What moves: mean absolute change of the blocks to the frame before, less the change of their means; the highest
+    fifth of them. 0 where there is no frame before."""
+    change: float
+    """The same with the change of their means: light and all."""
     grid: tuple[int, int]
     """Rows and columns of blocks."""
     coarse: Array
@@ -78,10 +79,10 @@ class Looker:
         first = before is None or before.shape != samples.shape
         light = block_means(samples)
         if first or before is None or light_before is None:
-            moved = np.zeros_like(light)
+            changed = moved = np.zeros_like(light)
         else:
-            moved = block_means(np.abs(samples - before)) - np.abs(light - light_before)
-            np.maximum(moved, 0, out=moved)
+            changed = block_means(np.abs(samples - before))
+            moved = np.maximum(changed - np.abs(light - light_before), 0)
         self._before, self._light = samples, light
         dark = float(light.mean()) <= 2 * self._black
         look = Look(
@@ -91,8 +92,8 @@ class Looker:
             pts=frame.pts,
             flags=frame.flags,
             light=light,
-            moved=moved,
             activity=highest(moved),
+            change=highest(changed),
             grid=grid_of(samples),
             coarse=shrunk(samples),
             black_share=float(np.count_nonzero(samples <= self._black) / samples.size) if dark else 0.0,

@@ -1,6 +1,7 @@
 """Frames that are shown again: freezes, steady cadences, judder.
 
-After encoding a repeated frame is not the same to the bit. It is a step that is small beside the steps around it:
+After encoding a repeated frame is not the same to the bit. It is a step that is small, light and all, beside the steps
+around it:
 
     activity   10 11  9  .1 10 11 10  .1  9 11        24 frames a second in 30: every fifth step is still
     activity   10 11  9  .1 .1 .1 .1  .1 24  9        a freeze, and a jump where it ends
@@ -30,6 +31,8 @@ NEAR_S = 0.6
 NEAR_FRAMES = 8
 """Runs this close, the longer of both, belong together."""
 JUDDER_RUNS = 3
+UNEVEN = 0.03
+"""Variance over squared mean of how long frames are shown, at least: what is even is the rest of a cadence."""
 END_FREEZE_S = 0.5
 END_STILL = 0.1
 """A freeze that lasts to the end has one sharp edge only: it must be longer, and stiller."""
@@ -37,14 +40,15 @@ PERIODS = (2, 3, 4, 5, 6)
 """Frames after which a dense cadence comes round: 30 in 60, 20 in 30, 18 in 24, 24 in 30 and 24 in 60, 25 in 30."""
 ROUNDS = 4
 """Periods that must be seen."""
-MIN_WINDOW = 16
+MIN_WINDOW = 24
 MAX_WINDOW = 64
 SEARCH_EVERY = 4
 """Frames."""
-ON, OFF = 0.7, 0.12
+ON, OFF = 0.75, 0.06
 """Share of the rounds in which a place of the period is a repeat: at least, at most."""
 MISFITS = 5
-"""Of the last MIN_WINDOW frames, from which on a cadence is over."""
+"""Of the last LATELY frames, from which on a cadence is over."""
+LATELY = 16
 SPARSE_LEAST = 7
 SPARSE_MOST_S = 1.4
 SPARSE_RUNS = 4
@@ -90,7 +94,7 @@ class Runs:
             self._run = []
             return None
         if self._run:
-            if look.activity < STILL * self._edge:
+            if look.change < STILL * self._edge:
                 self._run.append(look)
                 return None
             ended = self._ended(look)
@@ -98,7 +102,7 @@ class Runs:
             return ended
         lively = sorted(self._moving)[-2] if len(self._moving) > 2 else 0.0
         edge = min(lively, self._last_moving)
-        sharp = edge >= STEADY * lively and look.activity < STILL * edge
+        sharp = edge >= STEADY * lively and look.change < STILL * edge
         if lively >= MOVING and sharp and not is_cut:
             self._run, self._edge = [look], edge
             return None
@@ -116,7 +120,7 @@ class Runs:
     def _ended(self, after: Look) -> Run | None:
         """The run before a look, unless it ends softly: then it was motion that died down."""
         run, self._run = self._run, []
-        most = max(look.activity for look in run)
+        most = max(look.change for look in run)
         if most < STILL * after.activity:
             edge = min(self._edge, after.activity)
             return Run(run[0].index, run[-1].index, run[0].time_s, after.time_s, most / edge)
@@ -129,7 +133,7 @@ class Runs:
         if not self._run:
             return None
         run, self._run = self._run, []
-        most = max(look.activity for look in run)
+        most = max(look.change for look in run)
         if most > END_STILL * self._edge or run[-1].end_s - run[0].time_s < END_FREEZE_S:
             return None
         return Run(run[0].index, run[-1].index, run[0].time_s, run[-1].end_s, most / self._edge)
@@ -229,7 +233,7 @@ class Repeats:
         flags = list(self._flags)
         if (cadence := self._cadence) is not None:
             first = self._next - len(flags)
-            recent = range(max(first, self._next - MIN_WINDOW), self._next)
+            recent = range(max(first, self._next - LATELY), self._next)
             misfits = [n for n in recent if flags[n - first] != cadence.expects(n)]
             if len(misfits) < MISFITS:
                 cadence.end_s = look.end_s
@@ -331,8 +335,8 @@ class Repeats:
             else:
                 groups.append([run])
         for group in groups:
-            if len(group) >= JUDDER_RUNS:
-                yield judder(group)
+            if len(group) >= JUDDER_RUNS and (event := judder(group)).severity >= UNEVEN:
+                yield event
 
 
 def freeze(run: Run) -> Event:
