@@ -33,6 +33,8 @@ from qclip_ffmpeg.track import EVENT_FLAGS, Event
 BLACK_LIMITED = 16.0
 """8-bit code value of black in limited range; 0 in full."""
 DEFAULT_FRAME_S = Fraction(1, 25)
+UNLIKE_AFTER_FREEZE = 0.8
+"""Severity of a cut where a freeze ends, at least."""
 TOO_SMALL = "the picture is too small to look for freezes, flicker and the like in it"
 
 
@@ -121,6 +123,8 @@ class TemporalWatch:
 
     def _take(self, look: Look, cut: Event | None) -> bool:
         """Pass a judged look on. Returns whether it starts a scene."""
+        if cut is not None and self._repeats.since_s is not None and cut.severity < UNLIKE_AFTER_FREEZE:
+            cut = None  # the scene went on behind the freeze
         is_cut = cut is not None
         self._note([cut] if cut is not None else [])
         self._note(self._repeats.add(look, is_cut))

@@ -127,12 +127,12 @@ class Flicker:
             if abs(now.value - base.value) > SWING:
                 self._turn, self._extreme, self._rising = Turn(base.time_s, base.value), now, now.value > base.value
             return
-        self._look_for_return(now)
         if (now.value >= self._extreme.value) == self._rising:
             self._extreme = now
         elif abs(now.value - self._extreme.value) > SWING:
             yield from self._turned(self._turn, self._extreme)
             self._turn, self._extreme, self._rising = self._extreme, now, not self._rising
+        self._look_for_return(now)
         if now.time_s - self._turn.time_s > 2 * SWING_S:
             yield from self._over()
 

@@ -6,6 +6,8 @@ from qclip_ffmpeg.track import EVENTS, SCORE_DECIMALS, TIME_DECIMALS, Event
 
 MOST_OF_A_KIND = 1000
 """Events; more are counted, and not kept."""
+CADENCE_APART_S = 0.5
+"""Between two stretches of one cadence: a key frame, a moment without motion."""
 RECENT = 64
 """Events of a kind that are looked through for those of a segment that is just over."""
 POINTS = ("cut", "drop", "pts_duplicate", "pts_gap")
@@ -48,7 +50,9 @@ class Timeline:
 
 
 def same(before: Event, event: Event) -> bool:
-    return event.start_s <= before.end_s and before.detail == event.detail
+    """Whether two events of a kind are one."""
+    apart_s = CADENCE_APART_S if event.kind == "repeat" else 0.0
+    return event.start_s <= before.end_s + apart_s and before.detail == event.detail
 
 
 def merged(before: Event, event: Event) -> Event:
