@@ -1,9 +1,9 @@
 """What reading for the probe costs over plain PyAV decoding, in CPU time of whole processes, interleaved.
 
-    python benchmarks/reading_overhead.py [--duration 60] [--runs 7]
+    python benchmarks/reading_overhead.py [--duration 60] [--runs 7] [--file CLIP]
 
 "read" decodes, makes a thumbnail of every frame, cuts 4 s segments, picks the default number of frames by motion and
-converts those to R'G'B' at full size. Nothing is scored.
+converts those to R'G'B' at full size. "watch" looks for events besides. Nothing is scored.
 """
 
 import argparse
@@ -29,27 +29,44 @@ with open_video(sys.argv[1], InputOptions(threads=2)) as video:
         for frame in window.frames:
             frame.rgb()
 """
-IMPORTS = "import sys, av, numpy, qclip_ffmpeg.reader, qclip_ffmpeg.sampling"
+WATCH = """
+from fractions import Fraction
+from qclip_ffmpeg.inputs import InputOptions
+from qclip_ffmpeg.reader import open_video
+from qclip_ffmpeg.sampling import windows
+from qclip_ffmpeg.temporal import TemporalWatch
+with open_video(sys.argv[1], InputOptions(threads=2)) as video:
+    watch = TemporalWatch(video.info)
+    for window in windows(watch.over(video), segment_s=Fraction(4), frames_per_window=6):
+        watch.look(window)
+        for frame in window.frames:
+            frame.rgb()
+    watch.end()
+"""
+IMPORTS = "import sys, av, numpy, qclip_ffmpeg.reader, qclip_ffmpeg.sampling, qclip_ffmpeg.temporal"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--duration", type=int, default=60, help="seconds of 1080p30 H.264")
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--file", help="this one instead")
     options = parser.parse_args()
-    clip = str(hd_clip(options.duration))
+    clip = options.file or str(hd_clip(options.duration))
     start_s = median(cpu_and_wall_s(["-c", IMPORTS])[0] for _ in range(options.runs))
-    plain_s, ratios = [], []
+    plain_s, ratios, watched = [], [], []
     for _ in range(options.runs):
-        plain = cpu_and_wall_s(["-c", IMPORTS + PLAIN, clip])[0] - start_s
-        read = cpu_and_wall_s(["-c", IMPORTS + READ, clip])[0] - start_s
+        plain, read, watch = (
+            cpu_and_wall_s(["-c", IMPORTS + code, clip])[0] - start_s for code in (PLAIN, READ, WATCH)
+        )
         plain_s.append(plain)
         ratios.append(read / plain)
-    print(
-        f"{options.duration} s of 1080p30 H.264, {options.runs} interleaved runs, imports ({start_s:.2f} s) subtracted"
-    )
+        watched.append(watch / read)
+    of = options.file or f"{options.duration} s of 1080p30 H.264"
+    print(f"{of}, {options.runs} interleaved runs, imports ({start_s:.2f} s) subtracted")
     print(f"plain PyAV decode  {median(plain_s):.2f} CPU s (median)")
-    print(f"read / plain       {median(ratios):.3f} (median; lowest {min(ratios):.3f}, highest {max(ratios):.3f})")
+    for name, found in (("read / plain ", ratios), ("watch / read ", watched)):
+        print(f"{name}      {median(found):.3f} (median; lowest {min(found):.3f}, highest {max(found):.3f})")
 
 
 if __name__ == "__main__":

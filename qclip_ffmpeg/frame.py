@@ -36,10 +36,18 @@ class Frame:
     """Does the work of `rgb()`."""
     coded_bytes: int = 0
     """Size of the packets it was decoded from."""
+    read_columns: Callable[[], NDArray[np.float32]] | None = None
+    """Does the work of `columns()`."""
+    starts_scene: bool = False
+    """The first frame of a scene, where somebody looked for scenes."""
 
     def rgb(self) -> Picture:
         """Upright R'G'B' pixels, (3, height, width), full range: uint8, or uint16 for sources deeper than 8 bits."""
         return self.convert()
+
+    def columns(self) -> NDArray[np.float32]:
+        """Luma of some columns at full height, (height, columns), as stored, in 8-bit code values."""
+        return self.thumbnail if self.read_columns is None else self.read_columns()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from qclip_ffmpeg.reader import VideoReader, open_video
 from qclip_ffmpeg.sampling import MOST_FRAMES, Policy, Window, windows
 from qclip_ffmpeg.scorer import WINDOWS_IN_WORK, Scorer, WindowViews, segment_score
 from qclip_ffmpeg.showing import shown_of
+from qclip_ffmpeg.temporal import TemporalWatch
+from qclip_ffmpeg.temporal.figure import with_temporal
 from qclip_ffmpeg.track import (
     SCHEMA_VERSION,
     SCORE_DECIMALS,
@@ -45,6 +47,7 @@ from qclip_ffmpeg.track import (
 from qclip_ffmpeg.views import Display
 
 T = TypeVar("T")
+Cuts = Literal["ignore", "split"]
 
 WINDOWS_AHEAD = 2  # decoded while the scorer is busy; bounds memory
 WINDOWS_IN_HAND = 2  # with --drop: one is being scored, one waits
@@ -64,6 +67,8 @@ class ProbeSettings:
     seed: int = 0
     bars: Bars = "cut"
     """"cut": black bars around the picture are left out."""
+    cuts: Cuts = "ignore"
+    """"split": a segment ends where a scene does, too, so that no window holds frames of two."""
     live: bool = False
     """Each segment is reported when it is scored, and does not wait for the next one. The scores are the same."""
     drop: bool = False
@@ -85,6 +90,7 @@ class ProbeSettings:
                 frames is not None and not 1 <= frames <= MOST_FRAMES,
                 f"frames_per_window = {frames}: give 1 to {MOST_FRAMES}",
             ),
+            (self.cuts not in get_args(Cuts), f"cuts = {self.cuts!r}: choose one of {', '.join(get_args(Cuts))}"),
             (not isinstance(self.display, Display), f"display = {self.display!r}: give a Display"),
         ):
             if wrong:
@@ -100,6 +106,8 @@ class Measurement:
     settings: ProbeSettings
     options: InputOptions
     video: VideoReader | None = None
+    watch: TemporalWatch | None = None
+    """Sees every frame; knows the events."""
     segments: list[SegmentScore] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     frame_count: int = 0
@@ -137,14 +145,18 @@ class Measurement:
         active = ActivePicture(settings.bars)
         with open_video(source, self.options, self.cut_off) as video:
             self.video = video
+            self.watch = watch = TemporalWatch(video.info)
+            split = settings.cuts == "split"
             for window in windows(
-                video,
+                watch.over(video, mark_scenes=split),
                 segment_s=settings.segment_s,
                 frames_per_window=self.frames_per_window,
                 policy=settings.sampling,
                 seed=settings.seed,
                 start_s=self.options.start_s,
+                split_at_cuts=split,
             ):
+                window = replace(window, flags=window.flags | watch.look(window))
                 if video.damage is not None:  # so this is the last one
                     window = replace(window, flags=window.flags | {"truncated"})
                 if settings.drop and len(self.pictures) == WINDOWS_IN_HAND:
@@ -153,6 +165,7 @@ class Measurement:
                 shown = shown_of(window, video.info, settings.display, config, settings.seed, active)
                 self.pictures.append((active.area_px, active.changed, window.coded_bytes))
                 yield shown
+            watch.end()
 
     def report(self, scored: Iterable[SegmentScore]) -> Iterator[SegmentScore]:
         """Take in segments as they are scored, and what was dropped between them; hand them on as they are reported."""
@@ -187,6 +200,11 @@ class Measurement:
         damage = video.damage if video else None
         problems = [*self.problems, *([damage] if damage else [])]
         segments = list(self.segments)
+        until_s = segments[-1].end_s if segments else 0.0  # decoding is ahead of what is scored
+        events = [event for event in self.watch.events() if event.start_s < until_s] if self.watch else []
+        pooled = pool(segments, self.scorer.model.card.noise_band)
+        if self.watch is not None:
+            pooled = with_temporal(pooled, events, segments, self.scorer.model.card.score_range)
         return QualityTrack(
             schema="qclip-track",
             schema_version=SCHEMA_VERSION,
@@ -195,14 +213,15 @@ class Measurement:
             model=describe_model(self.scorer.model),
             settings=self._describe_settings(),
             segments=segments,
-            pooled=pool(segments, self.scorer.model.card.noise_band),
-            events=[],
+            pooled=pooled,
+            events=events,
             warnings=[
                 *problems,
                 *(video.warnings if video else []),
                 *bars_warnings(segments),
                 *domain_warnings(segments),
                 *dropped_warnings(segments),
+                *(self.watch.warnings() if self.watch else []),
                 *model_warnings(self.scorer.model, self.settings),
             ],
             complete=not problems,
@@ -230,6 +249,7 @@ class Measurement:
             precision=self.scorer.precision,
             device=self.scorer.device.type,
             bars=settings.bars,
+            cuts=settings.cuts,
         )
 
 

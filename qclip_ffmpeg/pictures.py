@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.frame import Picture, VideoInfo
 
 THUMBNAIL_WIDTH_PX = 240
+COLUMNS = 160
 JPEG_QUANTISER = "4"  # of 2 to 31
 SWS_OF_MATRIX = {
     "bt709": Colorspace.ITU709,
@@ -45,20 +46,30 @@ class Converter:
 
     def thumbnail(self, picture: VideoFrame) -> NDArray[np.float32]:
         """Every n-th luma sample, (height, width), in 8-bit code values, about THUMBNAIL_WIDTH_PX wide."""
-        luma, bits = luma_plane(picture)
-        if luma is None:
-            planar = self._to_planar.reformat(
-                picture,
-                format="yuv444p",
-                src_color_range=self._range,
-                dst_color_range=self._range,
-                interpolation=EXACT_BICUBIC,
-                threads=1,
-            )
-            luma, bits = plane_samples(planar.planes[0], 8, planar.width), 8
+        luma, bits = self._luma(picture)
         step = max(1, picture.width // THUMBNAIL_WIDTH_PX)
-        sampled = luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
-        return sampled if bits == 8 else sampled / np.float32(1 << (bits - 8))
+        return in_8_bits(luma[step // 2 :: step, step // 2 :: step], bits)
+
+    def columns(self, picture: VideoFrame) -> NDArray[np.float32]:
+        """Every n-th column of luma, all of its lines, (height, columns), in 8-bit code values; about COLUMNS."""
+        luma, bits = self._luma(picture)
+        step = max(1, picture.width // COLUMNS)
+        return in_8_bits(luma[:, step // 2 :: step], bits)
+
+    def _luma(self, picture: VideoFrame) -> tuple[NDArray[Any], int]:
+        """(samples (height, width), bits a sample)."""
+        luma, bits = luma_plane(picture)
+        if luma is not None:
+            return luma, bits
+        planar = self._to_planar.reformat(
+            picture,
+            format="yuv444p",
+            src_color_range=self._range,
+            dst_color_range=self._range,
+            interpolation=EXACT_BICUBIC,
+            threads=1,
+        )
+        return plane_samples(planar.planes[0], 8, planar.width), 8
 
     def rgb(self, picture: VideoFrame) -> Picture:
         """Upright R'G'B', (3, height, width), full range; uint16 for sources deeper than 8 bits."""
@@ -83,6 +94,12 @@ class Converter:
         if self._info.mirrored:
             pixels = pixels[:, ::-1]
         return np.ascontiguousarray(np.rot90(pixels, self._info.rotation_deg // 90, axes=(1, 2)))
+
+
+def in_8_bits(samples: NDArray[Any], bits: int) -> NDArray[np.float32]:
+    """Samples of any depth in 8-bit code values."""
+    values = samples.astype(np.float32)
+    return values if bits == 8 else values / np.float32(1 << (bits - 8))
 
 
 def jpeg(picture: NDArray[np.uint8]) -> bytes:

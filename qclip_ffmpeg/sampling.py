@@ -224,6 +224,7 @@ def windows(
     policy: Policy = "motion",
     seed: int = 0,
     start_s: Fraction = Fraction(0),
+    split_at_cuts: bool = False,
 ) -> Iterator[Window]:
     """Cut a stream of frames into segments and pick each one's frames, lazily.
 
@@ -235,34 +236,43 @@ def windows(
         policy: how they are picked.
         seed: of the random policy.
         start_s: where the first segment begins, seconds after the first frame of the input.
+        split_at_cuts: a segment ends where a frame starts a scene, too, so that no window holds frames of two. The
+            grid stays where it is.
 
     Yields:
         One Window a segment that has a frame. The last one ends where its last frame does.
     """
     index = 0
     current: OpenSegment | None = None
+    grid_end_s: Fraction | None = None  # of the segment of the grid that the open one is a part of
     for frame in frames:
-        if current is not None and (end_s := end_of(current, frame, segment_s)) is not None:
-            yield current.close(index, end_s, frames_per_window)
-            index += 1
-            current = None
+        is_cut = split_at_cuts and frame.starts_scene
+        if current is not None:
+            end_s = end_of(current, frame, segment_s, grid_end_s)
+            if end_s is not None or is_cut:
+                yield current.close(index, frame.time_s if end_s is None else end_s, frames_per_window)
+                index += 1
+                current = None
         if current is None:
             begin_s = frame.time_s
             if segment_s != "keyframes":
-                begin_s = start_s + (frame.time_s - start_s) // segment_s * segment_s
+                grid_s = start_s + (frame.time_s - start_s) // segment_s * segment_s
+                grid_end_s = grid_s + segment_s
+                begin_s = frame.time_s if is_cut else grid_s
             current = OpenSegment(begin_s, frame.pts, make_buffer(policy, frames_per_window, seed, index))
         current.add(frame)
     if current is not None:
         end_s = current.end_s
-        if segment_s != "keyframes":
-            end_s = min(end_s, current.start_s + segment_s)
+        if grid_end_s is not None:
+            end_s = min(end_s, grid_end_s)
         yield current.close(index, end_s, frames_per_window)
 
 
-def end_of(segment: OpenSegment, frame: Frame, segment_s: Fraction | Literal["keyframes"]) -> Fraction | None:
+def end_of(
+    segment: OpenSegment, frame: Frame, segment_s: Fraction | Literal["keyframes"], grid_end_s: Fraction | None
+) -> Fraction | None:
     """Where the open segment ends if `frame` no longer belongs to it, else None."""
     if segment_s == "keyframes":
         ends = frame.keyframe and frame.time_s - segment.start_s >= KEYFRAME_SEGMENT_MIN_S
         return frame.time_s if ends else None
-    end_s = segment.start_s + segment_s
-    return end_s if frame.time_s >= end_s else None
+    return grid_end_s if grid_end_s is not None and frame.time_s >= grid_end_s else None

@@ -27,7 +27,8 @@ Score = Annotated[
     float, Meta(description="higher is better; within model.score_range, 0 to 100 with every bundled model")
 ]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-FLAGS = {
+Score100 = Annotated[float, Meta(ge=0, le=100)]
+FLAGS: dict[str, str] = {
     "bars_changed": "other black bars were cut than in the segment before; the picture is shown at another size",
     "beyond_calibration": "no clip of the calibration had such a raw score; its error is a guess",
     "corrupt": "the decoder reported damage in a frame of it",
@@ -48,7 +49,7 @@ EVENTS = {
     "drop": "frames are missing: steady motion jumps ahead while the time stamps do not",
     "fade": "the picture fades to or from black or white",
     "flicker": "brightness or contrast changes and comes back, all over the picture, neither by motion nor at a cut",
-    "freeze": "the picture stands still for 0.1 s or longer, within a scene that moves",
+    "freeze": "the picture stands still for 0.2 s or longer, within a scene that moves",
     "judder": "frames are shown twice or more at no steady rate",
     "pts_duplicate": "a frame is stamped as early as the one before it, or earlier",
     "pts_gap": "the time stamps leave out the time of a frame or more",
@@ -57,6 +58,10 @@ EVENTS = {
 """Every kind of event there is, and what it says."""
 MEANT_EVENTS = ("black", "cut", "fade")
 """Those that may well be meant; the others are damage."""
+EVENT_FLAGS = ("black", "combing", "flicker", "freeze", "judder")
+"""Those that flag the segments they have a part in, as far as is known when a segment ends."""
+FLAGS |= {kind: f"an event of this kind has a part in it: {EVENTS[kind]}" for kind in EVENT_FLAGS}
+FLAGS = dict(sorted(FLAGS.items()))
 ModelStatus = Literal["trained", "provisional", "untrained"]
 
 
@@ -151,6 +156,7 @@ class Settings(Struct, frozen=True):
     bars: Annotated[
         Literal["cut", "keep"], described("cut: black bars around the picture were found and not scored")
     ] = "keep"  # as in tracks from before they could be cut
+    cuts: Annotated[Literal["ignore", "split"], described("split: a segment ends where a scene does, too")] = "ignore"
 
 
 class FrameTime(Struct, frozen=True):
@@ -247,6 +253,19 @@ class Pooled(Struct, frozen=True):
             "called equal. null: not measured"
         ),
     ] = None
+    temporal: Annotated[
+        Score100 | None,
+        described(
+            "100 less the share of time that is spoilt by events, in percent: every event but "
+            + ", ".join(MEANT_EVENTS)
+            + " spoils its severity of the time from its start to its end, at least of a second; together they spoil "
+            "no more than all of it. No part of the scores. null: nothing was measured, or events were not looked for"
+        ),
+    ] = None
+    mean_with_temporal: Annotated[
+        float | None,
+        described("mean x temporal / 100, a simple combination; null where one of them is, or where scores are raw"),
+    ] = None
 
 
 NUMBERS = {
@@ -267,11 +286,12 @@ NUMBERS = {
 class Event(Struct, frozen=True):
     """Something that happened in time, for example a freeze."""
 
-    kind: str
-    start_s: float
-    end_s: float
-    severity: float
-    confidence: float
+    kind: Annotated[str, described("; ".join(f"{kind}: {said}" for kind, said in EVENTS.items()))]
+    start_s: Annotated[float, described("first frame that is concerned, seconds after the first video frame")]
+    end_s: Annotated[float, described("first frame that no longer is")]
+    severity: Annotated[Probability, described("how bad it is, 0 to 1; what 1 is depends on the kind")]
+    confidence: Annotated[Probability, described("how clear it is, 0 to 1: 0.5 is where it is just reported")]
+    detail: Annotated[str | None, described('of a repeat its cadence, "24 in 30"; else null')] = None
 
 
 class QualityTrack(Struct, frozen=True, kw_only=True):

@@ -182,6 +182,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def clock_tenths(seconds: float) -> str:
+    """As `clock`, with tenths of a second."""
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    return (
+        f"{minutes // 60}:{minutes % 60:02}:{tenths / 10:04.1f}" if minutes >= 60 else f"{minutes}:{tenths / 10:04.1f}"
+    )
+
+
 def print_tracks(tracks: Sequence["QualityTrack"]) -> None:
     """A compact table: a line a file, its pooled figures, its worst moment and a sparkline of the track."""
     from qclip_ffmpeg.emit.chart import worst_segments
@@ -208,6 +216,24 @@ def print_tracks(tracks: Sequence["QualityTrack"]) -> None:
             ", ".join(notes),
         )
     stderr.print(table)
+
+
+def print_events(tracks: Sequence["QualityTrack"]) -> None:
+    """What happened in time, a line a file that has events: the damage first, with when each kind begins."""
+    from qclip_ffmpeg.emit.chart import happened
+    from qclip_ffmpeg.track import MEANT_EVENTS
+
+    for track in tracks:
+        if not track.events:
+            continue
+        said = []
+        for kind, count, lasted_s in sorted(happened(track), key=lambda found: found[0] in MEANT_EVENTS):
+            first = next(event for event in track.events if event.kind == kind)
+            detail = f" ({first.detail})" if first.detail else ""
+            said.append(f"{count} {kind}{detail}, {lasted_s:.1f} s, from {clock_tenths(first.start_s)}")
+        name = "" if len(tracks) == 1 else f"{track.source.name}: "
+        temporal = f"; temporal {track.pooled.temporal:.1f}" if track.pooled.temporal is not None else ""
+        stderr.print(f"{name}events: {'; '.join(said)}{temporal}", soft_wrap=True)
 
 
 def print_notes(tracks: Sequence["QualityTrack"]) -> None:

@@ -54,6 +54,13 @@ picking_options = together(
         show_default=True,
         help="Of random sampling and mosaic tiles.",
     ),
+    click.option(
+        "--cuts",
+        type=click.Choice(["ignore", "split"]),
+        default="ignore",
+        show_default=True,
+        help="Scene cuts: split ends a segment at each, too, so that no window holds frames of two scenes.",
+    ),
 )
 place_options = together(
     click.option(
@@ -119,6 +126,7 @@ def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
         display=Display(*options["display"]),
         seed=options["seed"],
         bars=options["bars"],
+        cuts=options["cuts"],
         live=options.get("live", False),
         drop=options.get("drop", False),
     )

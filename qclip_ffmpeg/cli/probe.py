@@ -85,7 +85,7 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     metavar="FMT",
     multiple=True,
     help="Output format of the -o at the same place, or of standard output where there is no -o: json, ndjson, csv, "
-    "lavfi, ffmetadata, webvtt, ass, filtergraph, prometheus.  [default: as the name of FILE ends]",
+    "events, lavfi, ffmetadata, webvtt, ass, filtergraph, prometheus.  [default: as the name of FILE ends]",
 )
 @click.option(
     "-o",
@@ -217,6 +217,7 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
         not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1) or lines.code
         if not options["quiet"] and not any(output.to_stdout for output in outputs):
             console.print_tracks(tracks)
+            console.print_events(tracks)
             console.print_notes(tracks)
         if options["copy"] is not None and code != console.EXIT_INTERRUPTED:
             not_written = write_copy(sources[0], tracks[0], options["copy"]) or not_written

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.track import Levels, QualityTrack, SegmentScore
+from qclip_ffmpeg.track import EVENTS, Levels, QualityTrack, SegmentScore
 
 MAX_TRACKS = 6
 """As many lines as can be told apart by colour."""
@@ -59,9 +59,13 @@ def band_name(alone: bool) -> str:
 
 
 def spans(track: QualityTrack) -> dict[str, list[Span]]:
-    """When each flag is set and each kind of event happens, sorted by name; spans that touch are one."""
+    """When each flag is set and each kind of event happens, sorted by name; spans that touch are one.
+
+    A flag that says that an event has a part in a segment is not shown beside the event.
+    """
     found: dict[str, list[Span]] = {}
-    marks = [(flag, s.start_s, s.end_s) for s in track.segments for flag in s.flags]
+    kinds = {event.kind for event in track.events}
+    marks = [(flag, s.start_s, s.end_s) for s in track.segments for flag in s.flags if flag not in kinds]
     marks += [(event.kind, event.start_s, event.end_s) for event in track.events]
     for name, start_s, end_s in sorted(marks):
         of_name = found.setdefault(name, [])
@@ -70,6 +74,12 @@ def spans(track: QualityTrack) -> dict[str, list[Span]]:
         else:
             of_name.append((start_s, end_s))
     return found
+
+
+def happened(track: QualityTrack) -> list[tuple[str, int, float]]:
+    """(kind, number of events, seconds they last together) of every kind of event that happened, in `EVENTS`' order."""
+    of_kind = {kind: [event for event in track.events if event.kind == kind] for kind in EVENTS}
+    return [(kind, len(found), sum(e.end_s - e.start_s for e in found)) for kind, found in of_kind.items() if found]
 
 
 def worst_segments(track: QualityTrack, count: int = WORST) -> list[SegmentScore]:

@@ -19,6 +19,12 @@ def segment_figures(segment: SegmentScore) -> dict[str, str]:
     return known(numbers) | ({"flags": " ".join(segment.flags)} if segment.flags else {})
 
 
+def events_between(track: QualityTrack, start_s: float, end_s: float) -> str:
+    """The events that begin in a span, as text: "cut:1.2-1.24 freeze:2-3.5"; "" where none does."""
+    begun = [event for event in track.events if start_s <= event.start_s < end_s]
+    return " ".join(f"{event.kind}:{decimal(event.start_s)}-{decimal(event.end_s)}" for event in begun)
+
+
 def pooled_figures(track: QualityTrack) -> dict[str, str]:
     """The pooled figures of a track that there are, under the sidecar's names."""
     return known({name: getattr(track.pooled, name) for name in Pooled.__struct_fields__})

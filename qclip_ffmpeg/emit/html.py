@@ -26,6 +26,7 @@ from qclip_ffmpeg.emit.chart import (
     band_name,
     caution,
     clock,
+    happened,
     has_levels,
     headline,
     level_of,
@@ -40,7 +41,7 @@ from qclip_ffmpeg.emit.chart import (
     zones,
 )
 from qclip_ffmpeg.emit.svg import Box
-from qclip_ffmpeg.track import FLAGS, QualityTrack, SegmentScore
+from qclip_ffmpeg.track import EVENTS, FLAGS, QualityTrack, SegmentScore
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.emit.gate_html import GateView
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
 MARKS = 6
 """Times written below the chart before it is zoomed."""
 NOTHING = "\N{EN DASH}"
-STATISTICS = ("mean", "stderr", "p5", "p10", "median", "min", "max", "stdev", "harmonic_mean", "noise_band")
+STATISTICS = ("mean", "stderr", "p5", "p10", "median", "min", "max", "stdev", "harmonic_mean", "noise_band", "temporal")
+MOST_EVENTS = 200
+"""Listed of a track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ def to_html(tracks: Sequence[QualityTrack], stills: "Sequence[Stills]" = (), gat
         statistics=STATISTICS,
         levels=LEVELS,
         flags=FLAGS,
+        kinds=EVENTS,
+        most_events=MOST_EVENTS,
         style=Markup(asset("style.css")),
         script=Markup(asset("script.js")),
         script_sha256=b64encode(hashlib.sha256(asset("script.js").encode()).digest()).decode(),
@@ -181,6 +186,7 @@ def environment() -> Environment:
         "decimal": lambda value: NOTHING if value is None or not math.isfinite(value) else f"{value:.1f}",
         "level": level_of,
         "headline": headline,
+        "happened": happened,
         "share": lambda value, span: f"{(value - span[0]) / (span[1] - span[0]):.6f}",
         "base64": lambda data: b64encode(data).decode(),
         "facts": facts,

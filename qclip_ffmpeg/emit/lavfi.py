@@ -7,7 +7,7 @@ FFmpeg counts them after -ss.
 import math
 from fractions import Fraction
 
-from qclip_ffmpeg.emit.figures import decimal, segment_figures
+from qclip_ffmpeg.emit.figures import decimal, events_between, segment_figures
 from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 PREFIX = "lavfi.qclip."
@@ -19,17 +19,20 @@ def to_lavfi(track: QualityTrack) -> bytes:
     lines: list[str] = []
     frame = 0
     for segment in track.segments:
-        lines += block(segment, frame, time_base)
+        lines += block(segment, frame, time_base, events_between(track, segment.start_s, segment.end_s))
         frame += segment.frame_count
     return "".join(line + "\n" for line in lines).encode()
 
 
-def block(segment: SegmentScore, frame: int, time_base: Fraction | None) -> list[str]:
-    """The lines of one segment, whose first frame has the number `frame` and stamps in units of `time_base` seconds."""
+def block(segment: SegmentScore, frame: int, time_base: Fraction | None, events: str) -> list[str]:
+    """The lines of one segment, whose first frame has the number `frame` and stamps in units of `time_base` seconds.
+
+    events: those that begin in it, as `figures.events_between` says them.
+    """
     pts = "NOPTS" if segment.start_pts is None else str(segment.start_pts)
     time = "NOPTS" if segment.start_pts is None or time_base is None else printed_time(segment.start_pts * time_base)
     span = {"start_s": decimal(segment.start_s), "end_s": decimal(segment.end_s)}
-    values = segment_figures(segment) | span
+    values = segment_figures(segment) | span | ({"events": events} if events else {})
     return [f"frame:{frame:<4} pts:{pts:<7} pts_time:{time}", *(f"{PREFIX}{key}={values[key]}" for key in values)]
 
 

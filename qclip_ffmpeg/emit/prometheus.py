@@ -5,6 +5,7 @@ A series a file, told apart by the label `source`.
 
 from collections.abc import Iterator, Sequence
 
+from qclip_ffmpeg.emit.chart import happened
 from qclip_ffmpeg.emit.figures import decimal, pooled_figures
 from qclip_ffmpeg.track import QualityTrack
 
@@ -17,6 +18,9 @@ HELP = {
     "qclip_measured_seconds": "Length of the segments that have a score.",
     "qclip_segments": "Segments measured.",
     "qclip_flagged_segments": "Segments with this flag.",
+    "qclip_temporal": "Share of the time that events leave whole, in percent, higher is better.",
+    "qclip_events": "Events of this kind.",
+    "qclip_event_seconds": "How long the events of this kind last together.",
     "qclip_complete": "1 if the file was measured to its end, else 0.",
 }
 
@@ -44,9 +48,14 @@ def samples_of(track: QualityTrack) -> Iterator[tuple[str, str, str]]:
         "qclip_noise_band": figures.get("noise_band"),
         "qclip_measured_seconds": decimal(sum(s.end_s - s.start_s for s in track.segments if s.score is not None)),
         "qclip_segments": str(len(track.segments)),
+        "qclip_temporal": figures.get("temporal"),
         "qclip_complete": str(int(track.complete)),
     }
     yield from ((metric, label_set(file), value) for metric, value in of_file.items() if value is not None)
+    for kind, count, lasted_s in happened(track):
+        labels = label_set(file | {"kind": kind})
+        yield "qclip_events", labels, str(count)
+        yield "qclip_event_seconds", labels, decimal(lasted_s)
     for flag in sorted({flag for segment in track.segments for flag in segment.flags}):
         count = sum(flag in segment.flags for segment in track.segments)
         yield "qclip_flagged_segments", label_set(file | {"flag": flag}), str(count)

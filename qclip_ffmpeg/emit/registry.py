@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qclip_ffmpeg.emit.ass import to_ass
-from qclip_ffmpeg.emit.csv import to_csv
+from qclip_ffmpeg.emit.csv import to_csv, to_events_csv
 from qclip_ffmpeg.emit.ffmetadata import to_ffmetadata
 from qclip_ffmpeg.emit.filtergraph import to_filtergraph
 from qclip_ffmpeg.emit.lavfi import to_lavfi
@@ -38,6 +38,7 @@ FORMATS = {
         Format("json", (".json",), to_json, to_json),
         Format("ndjson", (".ndjson", ".jsonl"), to_ndjson, lambda tracks: b"".join(map(to_ndjson, tracks))),
         Format("csv", (".csv",), lambda track: to_csv([track]), to_csv),
+        Format("events", (".events",), lambda track: to_events_csv([track]), to_events_csv),
         Format("lavfi", (".lavfi",), to_lavfi),
         Format("ffmetadata", (".ffmeta", ".ffmetadata"), to_ffmetadata),
         Format("webvtt", (".vtt", ".webvtt"), to_webvtt),

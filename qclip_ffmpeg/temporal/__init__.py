@@ -1,0 +1,143 @@
+"""What a frame-by-frame score cannot see: freezes, stutter, flicker, black, cuts, as events, in the one pass.
+
+    with open_video(path) as video:
+        watch = TemporalWatch(video.info)
+        for window in windows(watch.over(video), ...):
+            watch.look(window)
+        watch.end()
+    watch.events()
+
+Every frame leaves a Look: block means of its luma thumbnail. The detectors see one Look at a time, in order, so it does
+not matter in what portions frames arrive, and hold a few seconds of them at most. A frame is judged when the two after
+it are known.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from qclip_ffmpeg.frame import Frame, VideoInfo
+from qclip_ffmpeg.sampling import Window
+from qclip_ffmpeg.temporal.combing import combing
+from qclip_ffmpeg.temporal.cuts import Cuts
+from qclip_ffmpeg.temporal.drops import Drops
+from qclip_ffmpeg.temporal.flicker import Flicker
+from qclip_ffmpeg.temporal.light import BLACK_MARGIN, Black, Fades
+from qclip_ffmpeg.temporal.looks import Look, Looker
+from qclip_ffmpeg.temporal.repeats import Repeats
+from qclip_ffmpeg.temporal.stamps import Stamps
+from qclip_ffmpeg.temporal.timeline import Timeline
+from qclip_ffmpeg.track import EVENT_FLAGS, Event
+
+BLACK_LIMITED = 16.0
+"""8-bit code value of black in limited range; 0 in full."""
+DEFAULT_FRAME_S = Fraction(1, 25)
+UNLIKE_AFTER_FREEZE = 0.8
+"""Severity of a cut where a freeze ends, at least."""
+TOO_SMALL = "the picture is too small to look for freezes, flicker and the like in it"
+
+
+class TemporalWatch:
+    """Watches every frame of one video, in order, and tells what happened. Other threads may ask it at any time.
+
+    Args:
+        info: of the video.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        black = BLACK_LIMITED if info.color_range == "limited" else 0.0
+        frame_s = 1 / info.frame_rate if info.frame_rate else None
+        self._looker = Looker(black + BLACK_MARGIN)
+        self._cuts = Cuts()
+        shown_s = float(frame_s or DEFAULT_FRAME_S)
+        self._repeats = Repeats(shown_s)
+        self._drops = Drops()
+        self._black = Black()
+        self._fades = Fades(black)
+        self._flicker = Flicker(black, shown_s)
+        self._stamps = Stamps(info.time_base, frame_s)
+        self._timeline = Timeline()
+        self._end_s = 0.0
+        self._too_small = False
+
+    def over(self, frames: Iterable[Frame], mark_scenes: bool = False) -> Iterator[Frame]:
+        """Hand the frames on, having seen them.
+
+        Args:
+            frames: of the video, in order.
+            mark_scenes: say which frames start a scene. They are then handed on when they are judged, two frames late.
+        """
+        held: deque[Frame] = deque()
+        for frame in frames:
+            judged = self.see(frame)
+            if not mark_scenes:
+                yield frame
+                continue
+            held.append(frame)
+            for is_cut in judged:
+                yield marked(held.popleft(), is_cut)
+        if mark_scenes:
+            yield from (marked(frame, is_cut) for frame, is_cut in zip(held, self._judge_rest(), strict=True))
+
+    def see(self, frame: Frame) -> list[bool]:
+        """Take in the next frame. Of every frame that is judged now: whether it starts a scene."""
+        self._end_s = float(frame.time_s + frame.duration_s)
+        self._note(self._stamps.add(frame))
+        if (look := self._looker.look(frame)) is None:
+            self._too_small = True
+            return [*self._judge_rest(), False]
+        return [self._take(judged, cut) for judged, cut in self._cuts.add(look)]
+
+    def look(self, window: Window) -> frozenset[str]:
+        """Look closely at the frames that were picked of the window that is just over.
+
+        Returns:
+            What happened in it, as flags of its segment, as far as is known by now.
+        """
+        event = combing(window.frames, float(window.start_s), float(window.end_s))
+        self._note([event] if event is not None else [])
+        flags = self._timeline.kinds_between(float(window.start_s), float(window.end_s))
+        under_way = {"black": self._black.since_s, "flicker": self._flicker.since_s, "freeze": self._repeats.since_s}
+        flags |= {kind for kind, since_s in under_way.items() if since_s is not None and since_s < window.end_s}
+        return frozenset(flags & set(EVENT_FLAGS))
+
+    def end(self) -> None:
+        """No frame follows: what is under way is over."""
+        self._judge_rest()
+        self._note(self._repeats.end())
+        self._note(self._black.end(self._end_s))
+        self._note(self._fades.end())
+        self._note(self._flicker.end())
+
+    def events(self) -> list[Event]:
+        """Those that are known to be over, by time."""
+        return self._timeline.events()
+
+    def warnings(self) -> list[str]:
+        """What a reader of the events should know."""
+        return [*([TOO_SMALL] if self._too_small else []), *self._timeline.warnings()]
+
+    def _judge_rest(self) -> list[bool]:
+        return [self._take(judged, cut) for judged, cut in self._cuts.end()]
+
+    def _take(self, look: Look, cut: Event | None) -> bool:
+        """Pass a judged look on. Returns whether it starts a scene."""
+        if cut is not None and self._repeats.since_s is not None and cut.severity < UNLIKE_AFTER_FREEZE:
+            cut = None  # the scene went on behind the freeze
+        is_cut = cut is not None
+        self._note([cut] if cut is not None else [])
+        self._note(self._repeats.add(look, is_cut))
+        self._note(self._drops.add(look, is_cut))
+        self._note(self._black.add(look))
+        self._note(self._fades.add(look, is_cut))
+        self._note(self._flicker.add(look, is_cut))
+        return is_cut
+
+    def _note(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._timeline.add(event)
+
+
+def marked(frame: Frame, is_cut: bool) -> Frame:
+    return replace(frame, starts_scene=True) if is_cut else frame
