@@ -9,4 +9,5 @@ check:
 	mypy
 
 schema:
+	python -m qclip_ffmpeg.emit.gate_json > docs/qclip-gate.schema.json
 	python -m qclip_ffmpeg.emit.sidecar > docs/qclip-track.schema.json

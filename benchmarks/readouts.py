@@ -2,7 +2,7 @@
 
     python benchmarks/readouts.py ENCODES/labels.csv VIDEO_ENCODES/labels.csv --cache FOLDER
 
-ENCODES and VIDEO_ENCODES are what `train.ladders` makes of presets/train/default.toml and held-out.toml. Each row of
+ENCODES and VIDEO_ENCODES are what `train.ladders` makes of presets/train/default.toml and videos.toml. Each row of
 the table is one head: fitted on the training part of the photographs' split, scored on the rest of the photographs and
 on every video, and on those with random rungs alone. "+ videos" trains on the other videos as well, in six folds by
 content. Features are computed once into the cache.
@@ -41,7 +41,7 @@ BLOCKS = (5, 6, 7, 8)
 STATISTICS: tuple[Literal["class", "mean", "std"], ...] = ("class", "mean", "std")
 MEASURES: tuple[Measure, ...] = ("motion", "display")
 FOLDS = 6
-RANDOM_RUNGS = 8  # the first encodes of a held-out video; the others are CRF ladders at its full height
+RANDOM_RUNGS = 8  # the first encodes of a video; the others are CRF ladders at its full height
 
 
 class Readout(NamedTuple):

@@ -1,9 +1,10 @@
 # Encodes a ladder of one source and scores the rungs that have changed, with one model load.
 #
-#   make -f examples/ladder.mk SOURCE=in.mov [OUT=ladder] [RUNGS="180:250k 360:800k"]
+#   make -f examples/ladder.mk SOURCE=in.mov [OUT=ladder] [RUNGS="180:250k 360:800k"] [encodes]
 #
 # You will see a table of the rungs, and find OUT/360p.mp4 with its track OUT/360p.mp4.qclip.json. A second make does
-# nothing; a new rung is encoded and scored, and no other. OUT may not have a space in it (make splits at them).
+# nothing; a new rung is encoded and scored, and no other. "encodes" makes the files and leaves the scores to qclip-gate.
+# OUT may not have a space in it (make splits at them).
 
 SOURCE ?= examples/media/bbb-720p.mp4
 OUT ?= ladder
@@ -16,9 +17,10 @@ height = $(firstword $(subst :, ,$(1)))
 rate = $(lastword $(subst :, ,$(1)))
 FILES := $(foreach rung,$(RUNGS),$(OUT)/$(call height,$(rung))p.mp4)
 
-.PHONY: all clean
+.PHONY: all encodes clean
 .DELETE_ON_ERROR:
 all: $(OUT)/.scored
+encodes: $(FILES)
 
 $(OUT)/.scored: $(FILES)
 	qclip-probe $? --sidecar $(PROBE_OPTIONS)

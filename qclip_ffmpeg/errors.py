@@ -25,6 +25,10 @@ class OutputError(QClipError):
     """What was measured cannot be written where it was asked for, for a reason that no option could have foreseen."""
 
 
+class CurveError(QClipError):
+    """Two rate-quality curves have no mean difference that would mean anything."""
+
+
 class FFmpegError(QClipError):
     """The `ffmpeg` program failed. The message carries the command and the last lines of its stderr.
 

@@ -34,6 +34,8 @@ class Frame:
     """What is wrong or special about it: "corrupt", "gap", "interlaced", "resized"."""
     convert: Callable[[], Picture]
     """Does the work of `rgb()`."""
+    coded_bytes: int = 0
+    """Size of the packets it was decoded from."""
     read_columns: Callable[[], NDArray[np.float32]] | None = None
     """Does the work of `columns()`."""
     starts_scene: bool = False

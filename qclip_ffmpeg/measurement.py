@@ -19,6 +19,7 @@ import torch
 
 from qclip_ffmpeg import __version__, reader
 from qclip_ffmpeg.active_picture import ActivePicture, Bars
+from qclip_ffmpeg.bitrate import bitrate_kbps
 from qclip_ffmpeg.checkpoint import LoadedModel, load_model
 from qclip_ffmpeg.domain import is_odd_size
 from qclip_ffmpeg.errors import QClipError, UsageError
@@ -110,8 +111,10 @@ class Measurement:
     segments: list[SegmentScore] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     frame_count: int = 0
-    pictures: deque[tuple[Area | None, bool]] = field(default_factory=deque)
-    """Active picture of each window that is read and not yet scored, and whether its bars are new."""
+    coded_bytes: int = 0
+    """Size of the packets of all frames reported."""
+    pictures: deque[tuple[Area | None, bool, int]] = field(default_factory=deque)
+    """Of each window that is read and not yet scored: active picture, whether its bars are new, size of its packets."""
     dropped: deque[Window] = field(default_factory=deque)
     """Windows that will not be scored and are not yet reported, without their frames."""
     cut_off: Callable[[], str | None] = lambda: None
@@ -160,7 +163,7 @@ class Measurement:
                     self.dropped.append(replace(window, frames=()))
                     continue
                 shown = shown_of(window, video.info, settings.display, config, settings.seed, active)
-                self.pictures.append((active.area_px, active.changed))
+                self.pictures.append((active.area_px, active.changed, window.coded_bytes))
                 yield shown
             watch.end()
 
@@ -175,17 +178,20 @@ class Measurement:
     def _dropped_next(self) -> Iterator[SegmentScore]:
         """The dropped segments that come next in time."""
         while self.dropped and self.dropped[0].index == len(self.segments):
-            self.segments.append(dropped_segment(self.dropped.popleft()))
+            window = self.dropped.popleft()
+            self.segments.append(dropped_segment(window))
+            self.coded_bytes += window.coded_bytes
             yield self.segments[-1]
 
     def _add(self, segment: SegmentScore) -> SegmentScore:
         """Take in what was scored next. Returns it as it is reported, with the picture that was scored."""
-        area_px, changed = self.pictures.popleft()
+        area_px, changed, coded_bytes = self.pictures.popleft()
         flags = {*segment.flags, "bars_changed"} if changed else set(segment.flags)
         if self.scorer.model.domain is not None and area_px is not None and is_odd_size(area_px.width, area_px.height):
             flags.add("out_of_domain")
         self.segments.append(msgspec.structs.replace(segment, flags=sorted(flags), active_picture_px=area_px))
         self.frame_count += segment.frame_count
+        self.coded_bytes += coded_bytes
         return self.segments[-1]
 
     def track(self, timing: bool = False) -> QualityTrack:
@@ -203,7 +209,7 @@ class Measurement:
             schema="qclip-track",
             schema_version=SCHEMA_VERSION,
             tool=Tool("qclip-ffmpeg", __version__, library_versions()),
-            source=describe_source(self.name, video),
+            source=describe_source(self.name, video, self.coded_bytes, segments),
             model=describe_model(self.scorer.model),
             settings=self._describe_settings(),
             segments=segments,
@@ -422,7 +428,7 @@ def library_versions() -> dict[str, str]:
     return {"torch": str(torch.__version__), "numpy": np.__version__, **reader.library_versions()}
 
 
-def describe_source(name: str, video: VideoReader | None) -> Source:
+def describe_source(name: str, video: VideoReader | None, coded_bytes: int, segments: Sequence[SegmentScore]) -> Source:
     """What the track says of its source; little, if it could not be opened."""
     if video is None:
         return Source(name, None, None, None, None)
@@ -442,6 +448,7 @@ def describe_source(name: str, video: VideoReader | None) -> Source:
         color_range=info.color_range,
         transfer=info.transfer,
     )
+    stream = msgspec.structs.replace(stream, bitrate_kbps=bitrate_kbps(stream, coded_bytes, segments))
     return Source(name, info.container, rounded(info.start_s), rounded(info.duration_s), stream)
 
 

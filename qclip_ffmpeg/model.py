@@ -46,6 +46,7 @@ Measure = Literal["motion", "display"]
 on the display / 480), since the same features mean something else there: level vectors move along with it."""
 DISPLAY_LINES = 480  # where "display" is 0
 LINES_TOLD = (270, 1080)  # a head is told of no fewer and no more: nothing says that the line goes on
+MOST_SQUARES = 1024
 Frozen = dict[str, Tensor]
 """What the frozen blocks make of frames. "early": (F, V, k), statistics of exits before anything trained; "tokens":
 (F, V, N, W), input of the first trained thing; "pooled": (F, V, P), where nothing in the tower is trained. Beside them
@@ -81,6 +82,9 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Score of each of LEVELS, of "vectors"."""
     measures: tuple[Measure, ...] = ()
     """What the head is told of a window beside its frames. Not with "prompts" and "zero-shot"."""
+    squares: int = 0
+    """Directions whose squares the head of "vectors" or "linear" sees beside the features: a quadratic form of so low a
+    rank. What one feature says depends on others (sharp edges are detail in one content and ringing in another)."""
     view_frames: Literal["same", "own"] = "same"
     """"same": every frame is seen through every view. "own": each view has a frame of its own, so that T frames make
     T / V looks: as much is seen in time, at a V-th of the cost. A still is seen through every view either way."""
@@ -294,6 +298,8 @@ def check_parts(config: ModelConfig, tower: Tower) -> None:
             'levels = "zero-shot": learns nothing; say context_tokens = 0',
         ),
         (reads_text(config) and config.measures, f'levels = "{config.levels}": knows no measures; leave them out'),
+        (reads_text(config) and config.squares, f'levels = "{config.levels}": knows no squares; leave them out'),
+        (not 0 <= config.squares <= MOST_SQUARES, f"squares: say 0 to {MOST_SQUARES}"),
         (reads_text(config) and len(config.views) > 1, f'levels = "{config.levels}": works on one view'),
         (
             reads_text(config) and text_sizes(config.backbone) == ((), None),
@@ -339,15 +345,15 @@ def head_of(config: ModelConfig, feature_dim: int) -> nn.Module:
     if config.levels == "zero-shot":
         return ZeroShotHead(feature_dim, config.level_scores)
     if config.levels == "linear":
-        return LinearHead(feature_dim, config.measures)
-    return LevelHead(feature_dim, config.measures, config.level_scores)
+        return LinearHead(feature_dim, config.measures, config.squares)
+    return LevelHead(feature_dim, config.measures, config.level_scores, config.squares)
 
 
 class StandardisedHead(nn.Module):
-    """A head that looks at features with the mean and spread of the training set taken out, and at measures.
+    """A head that looks at features with the mean and spread of the training set taken out, at measures, at squares.
 
-    Shapes: I what its vectors are set against, D features and then for each measure: of "display" D more, which are the
-    features times it; of others the measure itself.
+    Shapes: I standardised inputs, D features and then for each measure: of "display" D more, which are the features
+    times it; of others the measure itself. Q squares of projections of them. S = I + Q is all that is seen.
     """
 
     mean: Tensor
@@ -355,10 +361,14 @@ class StandardisedHead(nn.Module):
     measure_mean: Tensor
     measure_scale: Tensor
 
-    def __init__(self, feature_dim: int, measures: tuple[Measure, ...] = ()) -> None:
+    def __init__(self, feature_dim: int, measures: tuple[Measure, ...] = (), squares: int = 0) -> None:
         super().__init__()
         self.measures = measures
-        self.input_dim = feature_dim + sum(feature_dim if name == "display" else 1 for name in measures)
+        input_dim = feature_dim + sum(feature_dim if name == "display" else 1 for name in measures)
+        self.seen_dim = input_dim + squares
+        self.directions: nn.Parameter | None = None
+        if squares:
+            self.directions = nn.Parameter(torch.randn(squares, input_dim) / input_dim)
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("scale", torch.ones(feature_dim))
         if measures:
@@ -375,6 +385,12 @@ class StandardisedHead(nn.Module):
                 parts.append(column * standard if name == "display" else column)
         return torch.cat(parts, dim=1)
 
+    def see(self, standardised: Tensor) -> Tensor:
+        """(B, I) -> (B, S)."""
+        if self.directions is None:
+            return standardised
+        return torch.cat([standardised, (standardised @ self.directions.T).square()], dim=1)
+
 
 class LevelHead(StandardisedHead):
     """Similarity with five learned level vectors makes level probabilities; their expectation is the score."""
@@ -386,15 +402,16 @@ class LevelHead(StandardisedHead):
         feature_dim: int,
         measures: tuple[Measure, ...] = (),
         level_scores: tuple[float, ...] = LEVEL_SCORES,
+        squares: int = 0,
     ) -> None:
-        super().__init__(feature_dim, measures)
+        super().__init__(feature_dim, measures, squares)
         self.register_buffer("level_scores", torch.tensor(level_scores))
-        self.level_vectors = nn.Parameter(torch.zeros(len(LEVELS), self.input_dim))
+        self.level_vectors = nn.Parameter(torch.zeros(len(LEVELS), self.seen_dim))
         self.level_bias = nn.Parameter(torch.zeros(len(LEVELS)))
 
     def forward(self, features: Tensor, measures: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, D), (B, M) if any -> probabilities (B, 5) that sum to 1, scores (B,) in 0..100."""
-        seen = self.standardise(features, measures)
+        seen = self.see(self.standardise(features, measures))
         probabilities = (seen @ self.level_vectors.T + self.level_bias).softmax(dim=-1)
         return probabilities, probabilities @ self.level_scores
 
@@ -402,14 +419,14 @@ class LevelHead(StandardisedHead):
 class LinearHead(StandardisedHead):
     """A linear probe. Its level probabilities are the weights of the two levels nearest to the score."""
 
-    def __init__(self, feature_dim: int, measures: tuple[Measure, ...] = ()) -> None:
-        super().__init__(feature_dim, measures)
-        self.slope = nn.Parameter(torch.zeros(self.input_dim))
+    def __init__(self, feature_dim: int, measures: tuple[Measure, ...] = (), squares: int = 0) -> None:
+        super().__init__(feature_dim, measures, squares)
+        self.slope = nn.Parameter(torch.zeros(self.seen_dim))
         self.offset = nn.Parameter(torch.tensor(50.0))
 
     def forward(self, features: Tensor, measures: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, D), (B, M) if any -> (B, 5), (B,)."""
-        score = self.standardise(features, measures) @ self.slope + self.offset
+        score = self.see(self.standardise(features, measures)) @ self.slope + self.offset
         return nearest_levels(score), score
 
 

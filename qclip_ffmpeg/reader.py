@@ -16,6 +16,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from qclip_ffmpeg.bitrate import CodedBytes
 from qclip_ffmpeg.colour import MATRICES_NOT_CONVERTED
 from qclip_ffmpeg.errors import InputError
 from qclip_ffmpeg.frame import Frame, VideoInfo
@@ -130,6 +131,7 @@ class VideoReader:
         size_px = (self.info.width_px, self.info.height_px)
         index = 0
         for picture in self._pictures():
+            coded_bytes = self._coded.take(self._shared(picture.pts))
             time_s, gap = self._presentation(picture, last_s, end_s)
             duration_s = stated_duration_s(picture) or self._nominal_s
             last_s, end_s = time_s, time_s + duration_s
@@ -157,6 +159,7 @@ class VideoReader:
                 keyframe=bool(picture.key_frame),
                 flags=frozenset(flags),
                 convert=partial(converter.rgb, picture),
+                coded_bytes=coded_bytes,
                 read_columns=partial(converter.columns, picture),
             )
             index += 1
@@ -184,8 +187,10 @@ class VideoReader:
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
         """Every picture that can be decoded; a damaged packet costs itself only."""
+        self._coded = CodedBytes()
         try:
             for packet in self._container.demux(self._stream):
+                self._coded.add(self._shared(packet.pts), packet.size)
                 try:
                     yield from packet.decode()
                 except av.error.EOFError:
@@ -236,6 +241,10 @@ class VideoReader:
     def _stamp_of(self, picture: VideoFrame) -> int | None:
         """Raw presentation time stamp. AVI has none, only numbered packets: there the decoder's output order counts."""
         return picture.dts if self._container.format.name == "avi" else picture.pts
+
+    def _shared(self, pts: int | None) -> int | None:
+        """What a packet and its picture have in common. In AVI that is nothing: FFmpeg guesses the packets' pts."""
+        return None if self._container.format.name == "avi" else pts
 
     def _time_of(self, picture: VideoFrame) -> Fraction | None:
         """Presentation time in the stream's own clock, in seconds; None without a time stamp."""

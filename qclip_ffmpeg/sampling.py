@@ -39,6 +39,8 @@ class Window:
     """Mean motion of all its frames, in 8-bit code values."""
     flags: frozenset[str]
     """Flags of any of its frames, and "few_frames", "low_motion"."""
+    coded_bytes: int = 0
+    """Size of the packets of all its frames, picked or not."""
 
 
 class Buffer(Protocol):
@@ -184,6 +186,7 @@ class OpenSegment:
     motion_sum: float = 0.0
     end_s: Fraction = Fraction(0)
     flags: set[str] = field(default_factory=set)
+    coded_bytes: int = 0
 
     def add(self, frame: Frame) -> None:
         self.buffer.offer(frame)
@@ -191,6 +194,7 @@ class OpenSegment:
         self.motion_sum += frame.motion
         self.end_s = frame.time_s + frame.duration_s
         self.flags |= frame.flags
+        self.coded_bytes += frame.coded_bytes
 
     def close(self, index: int, end_s: Fraction, frames_per_window: int) -> Window:
         frames = tuple(sorted(self.buffer.take(), key=lambda f: f.index))
@@ -200,7 +204,15 @@ class OpenSegment:
         if motion < LOW_MOTION:
             self.flags.add("low_motion")
         return Window(
-            index, self.start_s, end_s, self.start_pts, frames, self.frame_count, motion, frozenset(self.flags)
+            index=index,
+            start_s=self.start_s,
+            end_s=end_s,
+            start_pts=self.start_pts,
+            frames=frames,
+            frame_count=self.frame_count,
+            motion=motion,
+            flags=frozenset(self.flags),
+            coded_bytes=self.coded_bytes,
         )
 
 

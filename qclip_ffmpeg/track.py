@@ -95,6 +95,13 @@ class VideoStream(Struct, frozen=True):
     color_matrix: Annotated[str, described("matrix used to convert to R'G'B'")]
     color_range: Annotated[Literal["limited", "full"], described("range the stored values were taken to have")]
     transfer: Annotated[Literal["sdr", "pq", "hlg"], described("pq and hlg were mapped to SDR before scoring")]
+    bitrate_kbps: Annotated[
+        float | None,
+        described(
+            "kilobits (1000 bits) a second of the video's packets, over the segments that are reported, without the "
+            "container and other streams; null for raw video, single pictures, and in tracks that do not say"
+        ),
+    ] = None
 
 
 class Source(Struct, frozen=True):

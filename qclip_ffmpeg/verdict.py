@@ -4,6 +4,7 @@ Field order, names and units are what is written; the published JSON Schema is g
 ignore keys they do not know; meanings never change within a major version.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -40,6 +41,7 @@ class RungFigures(Struct, frozen=True, kw_only=True):
     complete: Annotated[bool, described("false: it broke off or was stopped; what was measured is no whole file")]
     baseline: Annotated[float | None, described("pooled.mean in the baseline; null: there is none")] = None
     change: Annotated[float | None, described("pooled.mean less that of the baseline")] = None
+    baseline_kbps: Annotated[float | None, described("bitrate in the baseline; null: there is none")] = None
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -55,14 +57,14 @@ class Result(Struct, frozen=True, kw_only=True):
     value: Annotated[float | None, described("the figure that was found; null: there is none")]
     bound: Annotated[Bound | None, described("whether the limit is the least or the most that is allowed")]
     limit: Annotated[float | None, described("the policy's limit, after the noise band was allowed for")]
-    unit: Annotated[str, described('of value and limit: "score", "%" or "s"; "" where they have none')]
+    unit: Annotated[str, described('of value and limit: "score", "%", "s" or "px"; "" where they have none')]
     message: Annotated[str, described("what was found and what was asked for, one sentence without a rung's name")]
     moments: Annotated[list[Moment], described("the segments that explain a breach, worst first, five at most")] = []
     where: Annotated[str | None, described("line of the policy that made the rule: FILE:LINE")] = None
 
 
 class OffHull(Struct, frozen=True):
-    """A rung below the upper convex hull of the ladder's rate-quality points."""
+    """A rung below the upper convex hull of the rate-quality points of its codec."""
 
     rung: str
     below: Annotated[float, described("score units between the hull at its bitrate and its score")]
@@ -89,7 +91,9 @@ class Suggestion(Struct, frozen=True):
 class Analysis(Struct, frozen=True, kw_only=True):
     """The ladder as a whole: its rate-quality curve. A list is empty where there are too few rungs with a bitrate."""
 
-    hull: Annotated[list[str], described("rungs on the upper convex hull of score over bitrate, by bitrate")]
+    hull: Annotated[
+        list[str], described("rungs on the upper convex hull of score over bitrate, each codec's own, by bitrate")
+    ]
     off_hull: list[OffHull]
     crossings: list[Crossing]
     suggestions: list[Suggestion]
@@ -100,6 +104,10 @@ class Analysis(Struct, frozen=True, kw_only=True):
     bd_score: Annotated[
         float | None,
         described("Bjontegaard delta: mean score change against the baseline at equal bitrate; null: none to be had"),
+    ] = None
+    no_bd: Annotated[
+        str | None,
+        described("why a Bjontegaard delta is missing, one sentence; null: none is, or no baseline is there"),
     ] = None
 
 
@@ -125,3 +133,8 @@ class GateReport(Struct, frozen=True, kw_only=True):
     results: Annotated[list[Result], described("every rule that was applied, in the policy's order")]
     analysis: Analysis | None
     warnings: Annotated[list[str], Meta(description="what a reader of the verdict should know, one sentence each")]
+
+
+def passes(results: Iterable[Result]) -> bool:
+    """What `GateReport.passed` says of the results."""
+    return all(result.status == "passed" or result.level == "warn" for result in results)

@@ -171,7 +171,7 @@ def test_every_track_has_its_colour() -> None:
 
 def test_a_name_is_one_short_line_of_plain_text() -> None:
     assert plain("a\nb\x00c$") == r"a b c\$"
-    assert len(plain("x" * 999)) == MAX_NAME + 1
+    assert len(plain("x" * 999)) == MAX_NAME
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,14 @@ from typing import Any
 import av
 import pytest
 import yaml
+from stand_in import SHELL, action_steps
+from tiny_ladder import NOISE
 from tiny_model import random_qclip, tiny_card, trained_tensors, write_tower
 
+from qclip_ffmpeg.calibration import Calibration
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, SUFFIX, WEIGHTS_DIR, save_checkpoint
 from qclip_ffmpeg.ffmpeg import bundled_executable, run_command
+from qclip_ffmpeg.policy import read_policy
 
 pytest_plugins = ["model_fixtures"]
 
@@ -35,20 +39,19 @@ with_both_models = pytest.mark.parametrize(
 )
 needs_bash = pytest.mark.skipif(BASH is None, reason="the scripts need bash")
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="the Makefile needs GNU make on PATH")
-needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="the check of the tracks needs jq on PATH")
 
-QCLIP_PROBE = """#!{python}
+COMMAND = """#!{python}
 from pathlib import Path
 from qclip_ffmpeg import checkpoint
 checkpoint.WEIGHTS_DIR = Path({weights!r})
-from qclip_ffmpeg.cli.probe import main
+from qclip_ffmpeg.cli.{name} import main
 main()
 """
 
 
-def qclip_probe_with(weights: Path) -> str:
-    """A program that is qclip-probe, with the models of a folder."""
-    return QCLIP_PROBE.format(python=sys.executable, weights=str(weights))
+def command_with(name: str, weights: Path) -> str:
+    """A program that is qclip-<name>, with the models of a folder."""
+    return COMMAND.format(python=sys.executable, weights=str(weights), name=name)
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,18 @@ def box(tmp_path: Path, weights: Path) -> Box:
     box.bin.mkdir()
     box.temporary.mkdir()
     box.program("python3", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    box.program("qclip-probe", qclip_probe_with(weights))
+    box.program("qclip-probe", command_with("probe", weights))
     return box
 
 
 @pytest.fixture
 def trained_weights(tmp_path: Path) -> Path:
-    """A folder whose default model is the tiny one, and says that it is trained."""
+    """A folder whose default model is the tiny one, and says that it is trained and calibrated."""
     folder = tmp_path / "weights"
     folder.mkdir()
     qclip = random_qclip()
-    card = tiny_card(write_tower(folder, qclip), status="trained")
+    calibration = Calibration(id="tests", raw=(0.0, 100.0), score=(1.0, 99.0), error=(5.0, 5.0), clips=100, contents=10)
+    card = tiny_card(write_tower(folder, qclip), status="trained", calibration=calibration, noise_band=NOISE)
     save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), card, trained_tensors(qclip))
     return folder
 
@@ -322,63 +326,70 @@ def test_the_makefile_does_not_keep_what_failed(box: Box, tmp_path: Path) -> Non
 # Pipelines
 
 
-def steps_of(path: Path) -> tuple[list[str], dict[str, str]]:
-    """The shell scripts of a pipeline, in order, and the environment it gives them."""
+Step = tuple[str, dict[str, str]]
+
+
+def steps_of(path: Path) -> list[Step]:
+    """(script, environment) of the steps of a pipeline that run scripts, those of our action among them."""
     pipeline = yaml.safe_load(path.read_text())
-    if path.name.startswith("github"):
-        [job] = pipeline["jobs"].values()
-        steps, environment = [step["run"] for step in job["steps"] if "run" in step], pipeline["env"]
-    else:
-        [job] = pipeline.values()
-        steps, environment = ["\n".join([*job["before_script"], *job["script"]])], job["variables"]
-    return steps, {name: str(value) for name, value in environment.items()}
+    [job] = [job for name, job in pipeline.get("jobs", pipeline).items() if isinstance(job, dict)]
+    known = {name: str(value) for name, value in (pipeline.get("env") or job.get("variables")).items()}
+    if "script" in job:
+        return [("\n".join(job["before_script"]), known), ("\n".join(job["script"]), known)]
+    steps: list[Step] = []
+    for step in job["steps"]:
+        if step.get("uses") == "./tools/qclip-ffmpeg":
+            steps += [
+                (script, known | said) for script, said in action_steps(step["with"], {"action_path": "/the/action"})
+            ]
+        elif "run" in step:
+            steps.append((step["run"], known))
+    return steps
 
 
 @needs_bash
 @needs_make
-@needs_jq
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
 def test_the_steps_of_a_pipeline(path: Path, box: Box, source: Path, trained_weights: Path, tmp_path: Path) -> None:
-    """In a repository laid out as the file's header says: a low floor passes, a high one stops it."""
-    box.program("qclip-probe", qclip_probe_with(trained_weights))
-    for program in ("pip", "apt-get"):
-        box.program(program, f'#!/bin/sh\necho {program} "$@" >> installed.txt\n')
+    """In a repository laid out as the file's header says: one policy passes, another one stops it."""
+    box.program("qclip-gate", command_with("gate", trained_weights))
+    for name in ("pip", "apt-get"):
+        box.program(name, f'#!/bin/sh\necho {name} "$@" >> installed.txt\n')
+    python = f'#!/bin/sh\n[ "$1" != -m ] || {{ shift; exec "$@"; }}\nexec {shlex.quote(sys.executable)} "$@"\n'
+    box.program("python", python)
     (tmp_path / "quality").mkdir()
     (tmp_path / "media").mkdir()
-    for needed in (EXAMPLES / "ladder.mk", EXAMPLES / "ci" / "floor.jq"):
-        shutil.copy(needed, tmp_path / "quality")
+    shutil.copy(EXAMPLES / "ladder.mk", tmp_path / "quality")
     shutil.copy(source, tmp_path / "media" / "source.mp4")
-    steps, environment = steps_of(path)
-    shell = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c")
-    for step in steps:
-        done = box.run(*shell, step, **environment | {"FLOOR": "0"})
-        assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("all passed, with a floor of 0\n")
-    assert "pip install tools/qclip-ffmpeg imageio-ffmpeg\n" in (tmp_path / "installed.txt").read_text()
-    stopped = box.run(*shell, steps[-1], **environment | {"FLOOR": "100"})
-    assert stopped.returncode == 5
-    assert re.search(r"a floor of 100:\n180p\.mp4: score [\d.]+, .*\n360p\.mp4: score [\d.]+, ", stopped.stderr)
+    (tmp_path / "quality" / "gate.toml").write_text(FLOOR.format(0))
+    runner = {
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "RUNNER_TEMP": str(box.temporary),
+    }
+    steps = steps_of(path)
+    for script, environment in steps:
+        done = box.run(*SHELL, script, **environment, **runner)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"180p.*\n.*360p.*\n", done.stdout + done.stderr), "the table of the rungs"
+    installed = (tmp_path / "installed.txt").read_text()
+    assert "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu\n" in installed
+    assert "pip install -- /the/action\n" in installed or "pip install tools/qclip-ffmpeg imageio-ffmpeg\n" in installed
+    (tmp_path / "quality" / "gate.toml").write_text(FLOOR.format(100))
+    script, environment = steps[-1]
+    stopped = box.run(*SHELL, script, **environment, **runner)
+    assert stopped.returncode == 3
+    assert len(re.findall(r"(?:180|360)p\.mp4: pooled\.mean", stopped.stdout + stopped.stderr)) >= 2
+    made = {found.name for found in tmp_path.rglob("gate.*") if found.parent.name != "quality"}
+    assert made >= {"gate.xml", "gate.html"}
 
 
-@needs_jq
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({}, None),
-        ({"pooled": {"mean": 59.99, "p5": 3}}, "a.mp4: score 59.99, p5 3"),
-        ({"pooled": {"mean": None, "p5": None}}, "a.mp4: score null, p5 null"),
-        ({"complete": False, "warnings": ["it broke off"]}, "a.mp4: score 60, it broke off"),
-        ({"model": {"status": "provisional"}}, "a.mp4: score 60, p5 50"),
-    ],
-    ids=["good", "low", "no score", "incomplete", "provisional"],
-)
-def test_what_the_floor_lets_pass(changes: dict[str, Any], said: str | None, tmp_path: Path) -> None:
-    good = {"source": {"name": "a.mp4"}, "complete": True, "warnings": [], "model": {"status": "trained"}}
-    (tmp_path / "a.json").write_text(json.dumps(good | {"pooled": {"mean": 60, "p5": 50}} | changes))
-    command = ["jq", "-rs", "--argjson", "floor", "60", "-f", str(EXAMPLES / "ci" / "floor.jq"), "a.json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == (0 if said is None else 5)
-    assert (said or "all passed") in (done.stdout + done.stderr)
+FLOOR = '[rules.floor]\nfigure = "pooled.mean"\nmin = {}\n'
+
+
+def test_the_policy_of_the_pipelines_is_one() -> None:
+    policy = read_policy(EXAMPLES / "ci" / "gate.toml")
+    assert {"floor", "order", "damage"} <= {rule.name for rule in policy.rules}
 
 
 # What is there
@@ -392,7 +403,9 @@ def test_the_table_names_every_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*SCRIPTS, *JOBS, *EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.mk")], ids=lambda p: p.name
+    "path",
+    [*SCRIPTS, *JOBS, *EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.mk"), *EXAMPLES.glob("ci/*.toml")],
+    ids=lambda p: p.name,
 )
 def test_an_example_says_what_you_will_see(path: Path) -> None:
     assert "You will see" in path.read_text()[:1500]

@@ -38,16 +38,23 @@ DOORS = {
     "rich": {"cli."},
     "ffmpeg": {"ffmpeg", "train."},
     "imageio_ffmpeg": {"ffmpeg"},
-    "scipy": {"train."},
+    "scipy": {"curves", "train."},
+    "m3u8": {"manifests"},
+    "defusedxml": {"manifests"},
     "open_clip": {"backbone_open_clip"},
     "timm": {"backbone_open_clip"},
-    "matplotlib": {"drawing", "emit.plot", "train.plots"},
+    "matplotlib": {"drawing", "emit.ladder_plot", "emit.plot", "train.plots"},
     "onnx": {"weights.rebuild_tower"},
     "pandas": {"track"},
     "cv2": set(),
     "subprocess": {"ffmpeg"},
 }
-LIGHT = ("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict")
+LIGHT = (
+    *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
+    *("bitrate", "ladder", "ladder_inputs", "manifests"),
+    *("policy", "gate", "gate_checks", "gate_comparisons", "gate_figures", "gate_inputs", "gate_noise", "gate_rules"),
+    *("emit.gate_json", "emit.junit", "emit.github", "emit.gitlab", "emit.markdown", "emit.gate_html"),
+)
 DOCSTRING_FROM_LINES = 6
 
 
@@ -185,7 +192,11 @@ def lines_of(node: ast.stmt) -> int:
     "module",
     [
         "qclip_ffmpeg",
+        "qclip_ffmpeg.cli.gate",
+        "qclip_ffmpeg.cli.gate_table",
         "qclip_ffmpeg.cli.probe",
+        "qclip_ffmpeg.gate",
+        "qclip_ffmpeg.gate_inputs",
         "qclip_ffmpeg.emit.registry",
         "qclip_ffmpeg.emit.sidecar",
         "qclip_ffmpeg.inputs",

@@ -462,7 +462,7 @@ def test_several_splits(recipe: Any, tmp_path: Path) -> None:
     assert summary["splits"] == 3
     assert summary["mean"]["srocc"] == pytest.approx(np.mean(found))
     assert summary["std"]["srocc"] == pytest.approx(np.std(found, ddof=1))
-    assert "split 3 of 3, epoch 2 of 2" in said
+    assert "3 of 3, epoch 2 of 2" in said
     alone = recipe(epochs=2, split=SplitRecipe(seed=4, train=0.5, val=0.25, test=0.25))
     train(alone, Path(), tmp_path / "alone", quiet)
     assert (tmp_path / "alone" / LOG_FILE).read_bytes() == (folders[0] / LOG_FILE).read_bytes()

@@ -57,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--lower-is-better", action="store_true", help="of the labels, as with DMOS")
     made.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FILE", help="our model; default: %(default)s")
+    made.add_argument(
+        "--folds",
+        type=Path,
+        metavar="RUN",
+        help="the cross-validation that our model ended: each item is scored by the fold's model that has not seen its "
+        "content",
+    )
     made.add_argument("--frames", type=int, metavar="N", help="most frames of a clip; default: the model's own")
     made.add_argument("--display", type=int, default=1080, metavar="LINES", help="of the screen; default: %(default)s")
     made.add_argument(
@@ -91,11 +98,13 @@ def benchmark(options: argparse.Namespace) -> str:
     wanted = wanted_peers(data, options.only)
     absent = {peer.key: why for peer in wanted if (why := problem_of(peer)) is not None}
     made_by = made_by_of(model, [peer for peer in wanted if peer.key not in absent], sampling)
+    if options.folds:
+        made_by[OURS] += ", by the folds that had not seen the content"
     scores = Scores(options.output, data.items, made_by)
     if scores.remade:
         warn(NAME, f"{', '.join(scores.remade)}: made in another way before; measured anew")
     with StageProgress(quiet=False) as progress:
-        measure(scores, options.model, sampling, options.jobs, progress.update)
+        measure(scores, options.model, sampling, options.jobs, progress.update, options.folds)
     for item, problems in zip(data.items, scores.problems, strict=True):
         for key, why in problems.items():
             warn(NAME, f"{item.clip.name}: {key}: {why}")

@@ -139,7 +139,9 @@ def inputs_of(items: Sequence[Item]) -> list[str]:
     ]
 
 
-def measure(scores: Scores, model: str, sampling: SamplingRecipe, jobs: int, progress: Progress) -> None:
+def measure(
+    scores: Scores, model: str, sampling: SamplingRecipe, jobs: int, progress: Progress, folds: Path | None = None
+) -> None:
     """Fill what scores lack, `jobs` items side by side in processes of their own, each on one thread.
 
     What the metrics cost is measured afterwards, alone. Everything is kept as it comes.
@@ -153,7 +155,7 @@ def measure(scores: Scores, model: str, sampling: SamplingRecipe, jobs: int, pro
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # the workers inherit it
-    workers = ProcessPoolExecutor(jobs, get_context("spawn"), start_worker, (model, sampling))
+    workers = ProcessPoolExecutor(jobs, get_context("spawn"), start_worker, (model, sampling, folds))
     try:
         waiting: dict[Future[Result], int] = {
             workers.submit(measure_item, scores.items[place], keys): place for place, keys in missing.items()

@@ -1,9 +1,10 @@
 """One item at a time, in a process of its own: its scores by our model and the peers, and what they cost."""
 
+import csv
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -14,11 +15,12 @@ from statistics import median
 
 import ffmpeg
 from msgspec import Struct
+from torch import Tensor
 
 from benchmarks.accuracy.items import Item
 from benchmarks.accuracy.peers import PEERS, Shown, show
-from qclip_ffmpeg.checkpoint import load_model
-from qclip_ffmpeg.errors import QClipError
+from qclip_ffmpeg.checkpoint import load_model, read_checkpoint
+from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
@@ -26,6 +28,8 @@ from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.train.clips import SamplingRecipe, clip_views
+from qclip_ffmpeg.train.loop import MODEL_FILE
+from qclip_ffmpeg.train.run import TEST_FILE
 from qclip_ffmpeg.views import Display
 
 OURS = "qclip"
@@ -48,12 +52,29 @@ class Worker:
 
     scorer: Scorer
     sampling: SamplingRecipe
+    left_out: Mapping[str, dict[str, Tensor]]
+    """Content -> what a model that has not seen it has learned."""
 
 
-def start_worker(model: str, sampling: SamplingRecipe) -> None:
+def start_worker(model: str, sampling: SamplingRecipe, folds: Path | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     Worker.scorer = Scorer(load_model(model), "cpu", threads=1)
     Worker.sampling = sampling
+    Worker.left_out = learned_without(folds) if folds else {}
+
+
+def learned_without(folds: Path) -> dict[str, dict[str, Tensor]]:
+    """Content -> the tensors of the fold's model that it tested.
+
+    Args:
+        folds: what `qclip-model train` wrote of a preset with [split] folds.
+    """
+    found = {}
+    for fold in sorted(folds.glob("split-*")):
+        _, tensors = read_checkpoint(fold / MODEL_FILE)
+        with (fold / TEST_FILE).open(newline="", encoding="utf-8") as file:
+            found |= {row["content"]: tensors for row in csv.DictReader(file)}
+    return found
 
 
 def measure_item(item: Item, keys: Sequence[str]) -> Result:
@@ -76,7 +97,7 @@ def measure_item(item: Item, keys: Sequence[str]) -> Result:
     try:
         views = clip_views(item.clip, Worker.sampling, Worker.scorer.model.card.config)
         if OURS in keys:
-            attempt(OURS, partial(ours, views))
+            attempt(OURS, partial(ours, item, views))
         if peers:
             with shown(item, views) as pictures:
                 for key in peers:
@@ -86,9 +107,15 @@ def measure_item(item: Item, keys: Sequence[str]) -> Result:
     return Result(values, problems)
 
 
-def ours(views: WindowViews) -> float | None:
-    """What the probe would report of a segment: 0 to 100."""
-    return next(Worker.scorer.score([views])).score
+def ours(item: Item, views: WindowViews) -> float | None:
+    """What the probe would report of a segment: 0 to 100. Where there are folds, by the model that has not seen it."""
+    if not Worker.left_out:
+        return next(Worker.scorer.score([views])).score
+    if item.clip.content not in Worker.left_out:
+        raise UsageError(f"--folds: no fold tested the content {item.clip.content!r}")
+    model = Worker.scorer.model
+    model.qclip.load_state_dict(Worker.left_out[item.clip.content], strict=False)  # the tower is the same
+    return float(model.card.scores(next(Worker.scorer.judged([views])).raw))
 
 
 @contextmanager
@@ -158,7 +185,7 @@ def with_pictures_ready(item: Item, views: WindowViews) -> Callable[[], object]:
     info, display, config = info_of(item.clip.path), display_of(item), Worker.scorer.model.card.config
 
     def score() -> object:
-        return ours(shown_of(window, info, display, config, Worker.sampling.seed))
+        return ours(item, shown_of(window, info, display, config, Worker.sampling.seed))
 
     return score
 

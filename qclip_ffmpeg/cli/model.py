@@ -106,10 +106,17 @@ run_options = options_of(
 @command.command(name="train", short_help="Train a model on rated videos.", context_settings=CONTEXT)
 @click.argument("preset", metavar="PRESET.toml", type=click.Path(path_type=Path))
 @click.option("--start", metavar="CHECKPOINT", help="Fine-tune this checkpoint, in place of the preset's start.")
+@click.option(
+    "--more-labels",
+    metavar="LABELS.csv",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Label file, in place of that of the preset's first [[more_data]]; repeat it for the next.",
+)
 @data_options
 @training_options
 @run_options
-def train_command(preset: Path, start: str | None, folder: Path, **options: Any) -> int:
+def train_command(preset: Path, start: str | None, folder: Path, more_labels: tuple[Path, ...], **options: Any) -> int:
     """Train a model on rated videos, and say how good it is on the test part.
 
     Everything that can be wrong with the preset and the labels is said before training starts. A run that was stopped
@@ -123,6 +130,12 @@ def train_command(preset: Path, start: str | None, folder: Path, **options: Any)
     from qclip_ffmpeg.train.run import summary, train
 
     recipe = with_options(read_preset(preset, TrainRecipe), options)
+    if more_labels:
+        if len(more_labels) != len(recipe.more_data):
+            raise UsageError(f"--more-labels: {preset} has {len(recipe.more_data)} [[more_data]]; give one for each")
+        placed = zip(recipe.more_data, more_labels, strict=True)
+        more_data = tuple(msgspec.structs.replace(more, labels=str(path.absolute())) for more, path in placed)
+        recipe = msgspec.structs.replace(recipe, more_data=more_data)
     if start is not None:
         recipe = msgspec.structs.replace(recipe, start=str(Path(start).absolute()) if Path(start).exists() else start)
     with progress_bar(options["quiet"]) as progress:

@@ -47,11 +47,16 @@ def picture(
     """The output of one option. A picture of one input and of several is the same thing."""
     from qclip_ffmpeg.emit.registry import Format
 
+    check_picture(option, path, suffixes)
+    return Output(Format(option, suffixes, lambda track: draw([track]), draw), path)
+
+
+def check_picture(option: str, path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a picture on standard output, or under the name of something else."""
     if path == STDOUT:
         raise UsageError(f"{option} -: a picture goes to a file; name one")
     if path.suffix.lower() not in suffixes and (path.is_file() or not path.exists()):  # devices have names of their own
         raise UsageError(f"{option} {path}: writes {suffixes[0]} and nothing else; give a name that ends so")
-    return Output(Format(option, suffixes, lambda track: draw([track]), draw), path)
 
 
 def draw_plot(tracks: "Sequence[QualityTrack]") -> bytes:

@@ -9,6 +9,15 @@ from click.core import ParameterSource
 
 from qclip_ffmpeg import __version__
 from qclip_ffmpeg.cli import console
+from qclip_ffmpeg.cli.measuring import (
+    display_option,
+    model_options,
+    picking_options,
+    place_options,
+    probe_settings,
+    scorer_of,
+    threads_of,
+)
 from qclip_ffmpeg.cli.outputs import (
     check_files,
     outputs_of,
@@ -19,14 +28,14 @@ from qclip_ffmpeg.cli.outputs import (
     write_outputs,
     write_sidecar,
 )
-from qclip_ffmpeg.cli.params import DisplayParam, RatioParam, SegmentParam, SizeParam, TimeParam
+from qclip_ffmpeg.cli.params import RatioParam, SizeParam, TimeParam
 from qclip_ffmpeg.cli.pictures import picture_outputs
 from qclip_ffmpeg.cli.taps import DEFAULT_IDLE_S, LiveLines, check_taps, default_outputs, is_live, teed
 from qclip_ffmpeg.errors import OutputError, QClipError, UsageError
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.inputs import InputOptions
-    from qclip_ffmpeg.measurement import Measurement, ProbeSettings
+    from qclip_ffmpeg.measurement import Measurement
     from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 MAX_DECODER_THREADS = 16  # every thread of a decoder holds pictures
@@ -133,58 +142,9 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     "flagged so.",
 )
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite FILE and OUT if they exist.")
-@click.option(
-    "--segment",
-    type=SegmentParam(),
-    metavar="TIME|keyframes",
-    default="4s",
-    show_default=True,
-    help="Length of a segment; keyframes: from key frame to key frame, at least 1 s.",
-)
-@click.option(
-    "--frames",
-    "frames_per_window",
-    type=click.IntRange(1, 64),
-    help="Most frames scored a segment.  [default: the model's]",
-)
-@click.option(
-    "--sampling",
-    type=click.Choice(["motion", "uniform", "random", "mixed"]),
-    default="motion",
-    show_default=True,
-    help="How they are picked.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Of random sampling and mosaic tiles.",
-)
-@click.option(
-    "--display",
-    type=DisplayParam(),
-    metavar="1080|native|WxH",
-    default="1080",
-    show_default=True,
-    help="Screen the scores are defined at: the picture is fitted into it.",
-)
-@click.option(
-    "--bars",
-    type=click.Choice(["cut", "keep"]),
-    default="cut",
-    show_default=True,
-    help="Black bars around the picture: leave them out, or score them with it.",
-)
-@click.option(
-    "--cuts",
-    type=click.Choice(["ignore", "split"]),
-    default="ignore",
-    show_default=True,
-    help="Scene cuts: split ends a segment at each, too, so that no window holds frames of two scenes.",
-)
-@click.option("-ss", "--start", "start_s", type=TimeParam(), default="0", help="Measure from this time on.")
-@click.option("-t", "--duration", "duration_s", type=TimeParam(positive=True), help="Measure for this long.")
+@picking_options
+@display_option()
+@place_options
 @click.option(
     "-f",
     "--format",
@@ -228,28 +188,7 @@ Exit status: 0 measured, 1 something could not be measured (to its end), 2 wrong
     help="Transfer characteristic, likewise; smpte2084 (PQ) and arib-std-b67 (HLG) are mapped to SDR.",
 )
 @click.option("-aspect", "--aspect", "display_aspect_ratio", type=RatioParam(), help="Display aspect ratio, likewise.")
-@click.option(
-    "--model", "model_name", metavar="NAME|PATH", help="A bundled model or a checkpoint.  [default: the bundled one]"
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: CUDA where there is a GPU.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Of the image tower.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 256),
-    help="Frames decoded and scored side by side; never changes a score.  [default: all cores]",
-)
+@model_options
 @click.option("--timing", is_flag=True, help="Add the time spent to the JSON (it differs from run to run).")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no table.")
 @click.version_option(__version__, "--version", prog_name="qclip-probe")
@@ -318,24 +257,6 @@ def check_not_measuring(context: click.Context) -> None:
             raise UsageError(f"--from-sidecar: nothing is measured, {parameter.opts[0]} would do nothing; leave it out")
 
 
-def probe_settings(options: dict[str, Any]) -> "ProbeSettings":
-    """What the options say of how to measure."""
-    from qclip_ffmpeg.measurement import ProbeSettings
-    from qclip_ffmpeg.views import Display
-
-    return ProbeSettings(
-        segment_s=options["segment"],
-        sampling=options["sampling"],
-        frames_per_window=options["frames_per_window"],
-        display=Display(*options["display"]),
-        seed=options["seed"],
-        bars=options["bars"],
-        cuts=options["cuts"],
-        live=options["live"],
-        drop=options["drop"],
-    )
-
-
 def input_options(options: dict[str, Any], threads: int) -> "InputOptions":
     """What the options say of the inputs."""
     from qclip_ffmpeg.inputs import InputOptions
@@ -360,15 +281,11 @@ def measure(
     sources: list[str], options: dict[str, Any], lines: LiveLines, cut_off: Callable[[], str | None]
 ) -> tuple[list["QualityTrack"], int]:
     """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
-    from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, load_model
     from qclip_ffmpeg.inputs import displayed_name
     from qclip_ffmpeg.measurement import INTERRUPTED, failed_track, probe_many
-    from qclip_ffmpeg.scorer import Scorer, cpu_count
 
-    threads = options["threads"] or cpu_count()
-    settings, of_input = probe_settings(options), input_options(options, threads)
-    model = load_model(DEFAULT_MODEL if options["model_name"] is None else options["model_name"])
-    scorer = Scorer(model, options["device"], options["precision"], threads)
+    settings, of_input = probe_settings(options), input_options(options, threads_of(options))
+    scorer = scorer_of(options)
     tracks: list[QualityTrack] = []
     codes: list[int] = []
 

@@ -104,7 +104,8 @@ def zones() -> list[tuple[str, float, float]]:
 
 def shown_range(tracks: Sequence[QualityTrack]) -> Span:
     """Lowest and highest score that the axis has room for."""
-    return min(t.model.score_range[0] for t in tracks), max(t.model.score_range[1] for t in tracks)
+    ranges = [track.model.score_range for track in tracks] or [(0.0, 100.0)]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def shown_span(tracks: Sequence[QualityTrack]) -> Span:

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from qclip_ffmpeg.emit.chart import (
@@ -44,6 +44,7 @@ from qclip_ffmpeg.emit.svg import Box
 from qclip_ffmpeg.track import EVENTS, FLAGS, QualityTrack, SegmentScore
 
 if TYPE_CHECKING:
+    from qclip_ffmpeg.emit.gate_html import GateView
     from qclip_ffmpeg.stills import Still, Stills
 
 MARKS = 6
@@ -77,21 +78,25 @@ class Entry:
     """SVG paths by name: score, band, motion and the five levels."""
 
 
-def to_html(tracks: Sequence[QualityTrack], stills: "Sequence[Stills]" = ()) -> bytes:
+def to_html(tracks: Sequence[QualityTrack], stills: "Sequence[Stills]" = (), gate: "GateView | None" = None) -> bytes:
     """The report of one track, or of several in one chart with a section each.
 
     Args:
-        tracks: MAX_TRACKS at most.
+        tracks: MAX_TRACKS at most, one at least where there is no gate.
         stills: of the worst segments of each track; none when empty.
+        gate: the verdict over them, which then comes first.
     """
     alone = len(tracks) == 1
+    several = "Picture quality of {} videos".format
     entries = [
         entry(number, track, stills[number - 1] if stills else None, tracks) for number, track in enumerate(tracks, 1)
     ]
     span = shown_span(tracks)
-    page = environment().from_string(asset("page.html.jinja"))
+    page = environment().get_template("page.html.jinja")
     return page.render(
-        title=tracks[0].source.name if alone else f"Picture quality of {len(tracks)} videos",
+        title=gate.title if gate else tracks[0].source.name if alone else several(len(tracks)),
+        gate=gate,
+        tool=gate.report.tool if gate else tracks[0].tool,
         alone=alone,
         measured=any(track.segments for track in tracks),
         entries=entries,
@@ -111,7 +116,7 @@ def to_html(tracks: Sequence[QualityTrack], stills: "Sequence[Stills]" = ()) -> 
         script=Markup(asset("script.js")),
         script_sha256=b64encode(hashlib.sha256(asset("script.js").encode()).digest()).decode(),
         data=script_data(tracks, span),
-    ).encode()
+    ).encode("utf-8", "replace")
 
 
 def entry(number: int, track: QualityTrack, found: "Stills | None", tracks: Sequence[QualityTrack]) -> Entry:
@@ -169,7 +174,13 @@ def asset(name: str) -> str:
 @cache
 def environment() -> Environment:
     """The template engine: it escapes whatever is put in, and stumbles over what is not there."""
-    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(asset),
+    )
     made.filters |= {
         "clock": clock,
         "decimal": lambda value: NOTHING if value is None or not math.isfinite(value) else f"{value:.1f}",

@@ -1,6 +1,5 @@
 """A picture of tracks as PNG: score over time with its band, the levels, flags, and how much moves."""
 
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from qclip_ffmpeg.emit.chart import (
     worst_segments,
     zones,
 )
+from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ LEVEL_COLOURS = ("#d7301f", "#fc9d59", "#fee08b", "#91bfdb", "#2f6db5")
 INK = "#3c4250"
 MAX_NAME = 48
 MAX_TICKS = 200
+ZONE_LEAST = 2
+"""Score units of a level that must be in sight."""
 SCORE_HEIGHT, LEVELS_HEIGHT, LANE_HEIGHT, MOTION_HEIGHT = 6.0, 1.4, 0.32, 1.3
 """Of the panels, to each other; of flags for each of them."""
 
@@ -68,6 +70,8 @@ def draw_scores(axes: "Axes", tracks: Sequence[QualityTrack], alone: bool) -> No
     """A step a segment in its band, over the zones of the levels, and a ring at the worst."""
     low, high = shown_range(tracks)
     if has_levels(tracks):
+        axes.set_yticks(range(0, 101, 25))
+        axes.grid(visible=False, axis="y")
         draw_zones(axes)
     for track, colour in zip(tracks, TRACK_COLOURS, strict=False):
         for run in runs(segment for _, segment in scored(track)):
@@ -86,11 +90,12 @@ def draw_scores(axes: "Axes", tracks: Sequence[QualityTrack], alone: bool) -> No
     axes.set(ylim=(low, high), ylabel="score")
 
 
-def draw_zones(axes: "Axes") -> None:
-    """The levels, each around the score it stands for: a strip in its colour beside its name."""
-    axes.set_yticks(range(0, 101, 25))
-    axes.grid(visible=False, axis="y")
-    for (level, bottom, top), colour in zip(zones(), LEVEL_COLOURS, strict=True):
+def draw_zones(axes: "Axes", low: float = 0, high: float = 100) -> None:
+    """The levels from one score to another, each around the score it stands for: a strip in its colour, its name."""
+    for (level, zone_bottom, zone_top), colour in zip(zones(), LEVEL_COLOURS, strict=True):
+        bottom, top = max(zone_bottom, low), min(zone_top, high)
+        if top - bottom < ZONE_LEAST:  # no room for its name
+            continue
         axes.axhspan(bottom, top, color=colour, alpha=0.13, linewidth=0, zorder=0)
         beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
         axes.fill_between([1.004, 1.014], bottom, top, color=colour, linewidth=0, **beside)
@@ -174,7 +179,4 @@ def steps(run: Sequence[SegmentScore], values: Sequence[float]) -> tuple[list[fl
 
 def plain(name: str) -> str:
     """A name as one short line that matplotlib takes for text: no control characters, no formulas."""
-    printed = "".join(" " if unicodedata.category(c).startswith("C") else c for c in name)
-    half = MAX_NAME // 2
-    short = printed if len(printed) <= MAX_NAME else f"{printed[:half]}…{printed[-half:]}"
-    return short.replace("$", r"\$")
+    return one_line(name, MAX_NAME).replace("$", r"\$")

@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from qclip_ffmpeg.errors import InputError
+from qclip_ffmpeg.emit.documents import Kind, written
 from qclip_ffmpeg.track import SCHEMA_VERSION, SCORE_DECIMALS, QualityTrack
 
 SIDECAR_SUFFIX = ".qclip.json"
-SCHEMA_ID = f"urn:qclip-ffmpeg:qclip-track:{SCHEMA_VERSION}"
+TRACK = Kind(
+    QualityTrack, "qclip-track", SCHEMA_VERSION, "quality track", "measure it again with qclip-probe --sidecar"
+)
 
 
 def to_json(tracks: QualityTrack | Sequence[QualityTrack]) -> bytes:
@@ -21,7 +21,7 @@ def to_json(tracks: QualityTrack | Sequence[QualityTrack]) -> bytes:
 
     The same tracks give the same bytes. Numbers that are not finite become null.
     """
-    return msgspec.json.format(msgspec.json.encode(tracks), indent=2) + b"\n"
+    return written(tracks)
 
 
 def from_json(data: bytes, name: str) -> QualityTrack:
@@ -34,19 +34,7 @@ def from_json(data: bytes, name: str) -> QualityTrack:
     Raises:
         InputError: not a quality track, one of a newer major version, or with a score that its model cannot give.
     """
-    try:
-        head = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{name}: is not JSON ({error}); write it again with qclip-probe --sidecar") from None
-    if not isinstance(head, dict) or head.get("schema") != "qclip-track":
-        raise InputError(f'{name}: is JSON but not a quality track (no "schema": "qclip-track")')
-    version = str(head.get("schema_version"))
-    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise InputError(f"{name}: has schema version {version}, this program reads {SCHEMA_VERSION}; measure it again")
-    try:
-        track = msgspec.convert(head, QualityTrack)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{name}: is not a valid quality track: {error}") from None
+    track = TRACK.read(data, name)
     check_scores(track, name)
     return track
 
@@ -57,9 +45,10 @@ def check_scores(track: QualityTrack, name: str) -> None:
     rounding = 10**-SCORE_DECIMALS
     for segment in track.segments:
         if segment.score is not None and not low - rounding <= segment.score <= high + rounding:
-            raise InputError(
-                f"{name}: is not a valid quality track: segments[{segment.index}].score is {segment.score:g}, "
-                f"outside model.score_range ({low:g} to {high:g})"
+            raise TRACK.refusal(
+                name,
+                f"segments[{segment.index}].score is {segment.score:g}, outside model.score_range "
+                f"({low:g} to {high:g})",
             )
 
 
@@ -70,8 +59,7 @@ def sidecar_path(source: Path) -> Path:
 
 def json_schema() -> dict[str, object]:
     """JSON Schema (2020-12) of one quality track, generated from the types in `track`."""
-    schema = msgspec.json.schema(QualityTrack)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+    return TRACK.json_schema()
 
 
 if __name__ == "__main__":

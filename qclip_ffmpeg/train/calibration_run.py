@@ -1,11 +1,12 @@
 """A model, and labelled clips that it was not trained on -> the model with its calibration, noise band and domain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from qclip_ffmpeg.calibration import Calibration, NoiseBand, calibration_problem
 from qclip_ffmpeg.checkpoint import Card, LoadedModel
 from qclip_ffmpeg.domain import Domain, DomainCard
 from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.model import Frozen, QClip
 from qclip_ffmpeg.scorer import Scorer, stderr_of_mean
 from qclip_ffmpeg.train.activations import Progress
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band
@@ -171,4 +173,20 @@ def look(scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progre
         raw.append(judged.raw)
         spread.append(stderr_of_mean(judged.of_frames) or 0.0)
         features.append(judged.features.numpy())
+    return Seen(np.array(raw), np.array(spread), np.stack(features))
+
+
+@torch.no_grad()
+def seen_of(qclip: QClip, clips: Iterable[Frozen]) -> Seen:
+    """As `look`, from what the frozen blocks made of each clip."""
+    device = next(qclip.parameters()).device
+    raw, spread, features = [], [], []
+    for frozen in clips:
+        of_frames = qclip.features_of({name: tensor.to(device) for name, tensor in frozen.items()}).float()  # (T, D)
+        measures = frozen["measures"].to(device) if "measures" in frozen else None
+        _, scores = qclip.judge(of_frames[:, None], measures)
+        _, score = qclip.judge(of_frames[None], None if measures is None else measures[:1])
+        raw.append(float(score))
+        spread.append(stderr_of_mean(scores.double().cpu().numpy()) or 0.0)
+        features.append(of_frames.mean(dim=0).cpu().numpy())
     return Seen(np.array(raw), np.array(spread), np.stack(features))

@@ -63,6 +63,7 @@ class NetworkRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     levels: Levels = "prompts"
     context_tokens: Annotated[int, Meta(ge=0, le=64)] = 3
     measures: tuple[Measure, ...] = ()
+    squares: Annotated[int, Meta(ge=0)] = 0
 
 
 class OptimiserRecipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,12 +116,22 @@ class DataPreset(Struct, frozen=True, kw_only=True):
     sampling: SamplingRecipe
 
 
+class MoreData(LabelSource, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A [[more_data]] table: another label file, trained on beside that of [data]."""
+
+    weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    """Of each clip's squared error in the ridge regression; that of [data] is 1."""
+    noise_band: bool = False
+    """Whether the noise band is measured on these clips: many encodes of each content, as gates compare them."""
+
+
 class TrainRecipe(DataPreset, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole training preset."""
 
     id: str | None = None
     """What reports call the model; made of what decided the run when None."""
     model: NetworkRecipe
+    more_data: tuple[MoreData, ...] = ()
     split: SplitRecipe = SplitRecipe()
     optimiser: OptimiserRecipe = OptimiserRecipe()
     cache: CacheRecipe | None = None
@@ -164,6 +175,7 @@ def model_config(recipe: NetworkRecipe) -> ModelConfig:
         levels=recipe.levels,
         context_tokens=recipe.context_tokens,
         measures=recipe.measures,
+        squares=recipe.squares,
     )
 
 
@@ -179,6 +191,10 @@ def check_recipe(recipe: TrainRecipe) -> None:
         raise UsageError(f"[sampling] frames = {recipe.sampling.frames}: a model scores at most {MOST_FRAMES}")
     if recipe.optimiser.ridge is not None and reads_text(config):
         raise UsageError(f'[optimiser] ridge: levels = "{config.levels}" cannot start at a ridge regression')
+    if recipe.model.squares and (recipe.optimiser.ridge is None and not recipe.optimiser.epochs):
+        raise UsageError("[model] squares: nothing would set them; say [optimiser] ridge or epochs")
+    if recipe.optimiser.ridge is None and any(more.weight != 1 for more in recipe.more_data):
+        raise UsageError("[[more_data]] weight: is that of a ridge regression; say [optimiser] ridge")
     if recipe.optimiser.emphasis:
         feature_weights(config, 1, recipe.optimiser.emphasis)
     if recipe.optimiser.epochs and config.levels == "zero-shot" and config.adapters is None and config.fusion == "mean":

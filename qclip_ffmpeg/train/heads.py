@@ -1,10 +1,13 @@
-"""Where a head starts: a ridge regression of the label, written as level vectors or as a linear probe."""
+"""Where a head starts: a ridge regression of the label, linear or quadratic, as level vectors or as a linear probe."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
+import numpy as np
 import torch
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from qclip_ffmpeg.errors import UsageError
@@ -90,20 +93,29 @@ def start_at_ridge(
     label: Tensor,
     strength: float,
     measures: Tensor | None = None,
+    weight: Tensor | None = None,
     spread: float = LEVEL_SPREAD,
 ) -> None:
     """Start a standardised head at a ridge regression.
 
     Args:
-        head: five level vectors, or a linear probe.
+        head: five level vectors, or a linear probe; its directions, if any, are set.
         features: (N, D), as the model makes them.
         label: (N,), 0..100.
         strength: see `ridge`.
         measures: (N, M), where the head has any.
+        weight: (N,), of each sample's squared error; 1 when None.
         spread: standard deviation of the levels in score units. A normal distribution around each level's score, all
             of one spread, has logits linear in the prediction: that makes the five vectors.
     """
-    slope, offset = ridge(head.standardise(features, measures).double(), label.double(), strength)
+    x = head.standardise(features, measures).double()
+    weight = torch.ones_like(label) if weight is None else weight
+    if head.directions is None:
+        slope, offset = ridge(x, label.double(), strength, weight.double())
+    else:
+        form = quadratic_ridge(x, label.double(), strength, weight.double(), len(head.directions))
+        head.directions.copy_(form.directions)
+        slope, offset = torch.cat([form.slope, form.signs]), form.offset
     if isinstance(head, LevelHead):
         levels = head.level_scores
         head.level_vectors.copy_(levels[:, None] * slope.float() / spread**2)
@@ -115,7 +127,7 @@ def start_at_ridge(
         raise TypeError(f"{type(head).__name__} cannot start at a ridge regression")
 
 
-def ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, float]:
+def ridge(x: Tensor, y: Tensor, strength: float, weight: Tensor) -> tuple[Tensor, float]:
     """Ridge regression, in the smaller of its two forms.
 
     Args:
@@ -123,13 +135,63 @@ def ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, float]:
         y: (N,).
         strength: penalty as a thousandth of the sum of squares of `x`: of standardised features, per sample and per
             thousand features.
+        weight: (N,), of each sample's squared error.
 
     Returns:
         Slope (I,), offset.
     """
     offset = y.mean()
     samples, inputs = x.shape
-    penalty = strength / 1000 * x.square().sum() * torch.eye(min(samples, inputs), dtype=x.dtype, device=x.device)
+    penalty = strength / 1000 * x.square().sum()
     if samples <= inputs:
-        return x.T @ torch.linalg.solve(x @ x.T + penalty, y - offset), float(offset)
-    return torch.linalg.solve(x.T @ x + penalty, x.T @ (y - offset)), float(offset)
+        return x.T @ torch.linalg.solve(x @ x.T + torch.diag(penalty / weight), y - offset), float(offset)
+    weighted = x * weight.unsqueeze(1)
+    inner = weighted.T @ x + penalty * torch.eye(inputs, dtype=x.dtype, device=x.device)
+    return torch.linalg.solve(inner, weighted.T @ (y - offset)), float(offset)
+
+
+class QuadraticForm(NamedTuple):
+    """f(x) = offset + slope . x + sum over q of signs[q] * (directions[q] . x)^2."""
+
+    slope: Tensor
+    """(I,)."""
+    offset: float
+    signs: Tensor
+    """(Q,), 1 or -1."""
+    directions: Tensor
+    """(Q, I)."""
+
+
+def quadratic_ridge(x: Tensor, y: Tensor, strength: float, weight: Tensor, rank: int) -> QuadraticForm:
+    """Kernel ridge regression with the kernel k(a, b) = s + s^2, s = a . b / mean |x|^2, its form cut to a low rank.
+
+    The kernel's features are all inputs and all products of two (Saunders, Gammerman and Vovk, "Ridge regression
+    learning algorithm in dual variables", ICML 1998). What it finds is a slope and a symmetric matrix, of which the
+    eigenvectors with the largest eigenvalues are kept.
+
+    Args:
+        x: (N, I), of mean 0 each, N > 1.
+        y: (N,).
+        strength: as of `ridge`; the penalty is that of `x` alone.
+        weight: (N,), of each sample's squared error.
+        rank: Q, below I.
+    """
+    offset = y.mean()
+    samples, inputs = x.shape
+    size = x.square().sum() / samples
+    similarity = x @ x.T / size
+    kernel = similarity + similarity.square()
+    dual = torch.linalg.solve(kernel + torch.diag(strength / 1000 * samples / weight), y - offset)  # (N,)
+    rows, of_rows = x.cpu().numpy(), dual.cpu().numpy()
+
+    def times(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The matrix is the sum of dual[n] x[n] x[n]^T, too large to be written down."""
+        found: NDArray[np.float64] = rows.T @ (of_rows * (rows @ vector.ravel()))
+        return found
+
+    matrix = LinearOperator((inputs, inputs), matvec=times, dtype=np.float64)
+    values, vectors = eigsh(matrix, k=rank, which="LM", v0=np.ones(inputs))  # from ones: the same every time
+    largest_first = np.argsort(-np.abs(values))
+    values, vectors = values[largest_first], vectors[:, largest_first]
+    directions = torch.from_numpy(vectors * np.sqrt(np.abs(values))).T / size
+    return QuadraticForm(x.T @ dual / size, float(offset), torch.from_numpy(np.sign(values)).to(x), directions.to(x))

@@ -76,6 +76,7 @@ class Trainer:
         run_id: says what decides the run; a folder that holds another run is refused.
         device: where the model runs.
         keep_head: the head has learned before (fine-tuning), so that it starts as it is.
+        weight: (clips,), of each clip's squared error where the head starts at a ridge regression; 1 when None.
 
     Raises:
         UsageError: there is nothing to train, or to train on.
@@ -92,10 +93,12 @@ class Trainer:
         run_id: str,
         device: torch.device | None = None,
         keep_head: bool = False,
+        weight: Sequence[float] | None = None,
     ) -> None:
         self.model, self.qclip = model, model.qclip
         self.activations, self.recipe, self.folder = activations, recipe, folder
         self.label = torch.tensor([clip.score for clip in clips])
+        self.weight = torch.ones(len(clips)) if weight is None else torch.tensor(weight)
         self.train_places = training_places(clips, split, recipe)
         self.split, self.run_id, self.keep_head = split, run_id, keep_head
         self.device = device or torch.device("cpu")
@@ -174,9 +177,9 @@ class Trainer:
                 weights = feature_weights(self.qclip.config, width, self.recipe.emphasis)
             standardise(head, features, measures, weights)
             if self.recipe.ridge is not None:
-                label = self.label[list(self.train_places)].to(self.device)
+                label, weight = (t[list(self.train_places)].to(self.device) for t in (self.label, self.weight))
                 try:
-                    start_at_ridge(head, features, label, self.recipe.ridge, measures)
+                    start_at_ridge(head, features, label, self.recipe.ridge, measures, weight)
                 except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
                     raise UsageError("[optimiser] ridge: too small for these data; say a larger one") from None
         self._refresh_text()

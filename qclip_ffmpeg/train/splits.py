@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
 from qclip_ffmpeg.errors import UsageError
 
@@ -23,6 +24,9 @@ class SplitRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     """0: no part to choose on."""
     test: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """0: no part to report on."""
+    folds: Annotated[int, Meta(ge=0, le=100)] = 0
+    """Cross-validation in place of the shares: so many splits, each content tested in one of them and trained on in the
+    others; then a model of all contents, calibrated on what those models made of each clip."""
 
 
 class Split(Struct, frozen=True):
@@ -41,12 +45,15 @@ def splits(contents: Sequence[str], recipe: SplitRecipe) -> list[Split]:
         recipe: the shares, the seed, the number of splits.
 
     Returns:
-        `recipe.repeats` splits. Each part with a share above 0 has at least one content.
+        `recipe.repeats` splits, or `recipe.folds` of them without a part to choose on. Each part with a share above 0
+        has at least one content.
 
     Raises:
         UsageError: the shares do not add up to 1, or there are fewer contents than parts.
     """
     names = np.array(sorted(set(contents)))
+    if recipe.folds:
+        return folds(contents, names, recipe)
     sizes = part_sizes(len(names), (recipe.train, recipe.val, recipe.test))
     drawn = []
     for repeat in range(recipe.repeats):
@@ -56,6 +63,27 @@ def splits(contents: Sequence[str], recipe: SplitRecipe) -> list[Split]:
         train, val, test = (tuple(i for i, content in enumerate(contents) if content in part) for part in members)
         drawn.append(Split(train, val, test))
     return drawn
+
+
+def folds(contents: Sequence[str], names: NDArray[np.str_], recipe: SplitRecipe) -> list[Split]:
+    """Splits for cross-validation: the names (K,) are dealt out in a random order.
+
+    Raises:
+        UsageError: there are fewer contents than folds, or only one fold.
+    """
+    if not 2 <= recipe.folds <= len(names):
+        raise UsageError(f"[split] folds = {recipe.folds}: the labels have {len(names)} contents; say 2 to as many")
+    order = np.random.default_rng(recipe.seed).permutation(len(names))
+    fold_of = {str(names[place]): number % recipe.folds for number, place in enumerate(order)}
+    places = range(len(contents))
+    return [
+        Split(
+            train=tuple(i for i in places if fold_of[contents[i]] != fold),
+            val=(),
+            test=tuple(i for i in places if fold_of[contents[i]] == fold),
+        )
+        for fold in range(recipe.folds)
+    ]
 
 
 def part_sizes(count: int, shares: tuple[float, ...]) -> list[int]:
