@@ -5,7 +5,6 @@ Everything is judged on block means, so that motion within a block, noise and en
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 
@@ -31,11 +30,14 @@ class Cuts:
 
     def __init__(self) -> None:
         self._looks: deque[Look] = deque(maxlen=2 * AHEAD + 1)
+        self._changes: deque[float] = deque(maxlen=2 * AHEAD + 1)
+        """Of each look to the one before it."""
         self._waiting = 0
-        self._clearness = 0.0
 
     def add(self, look: Look) -> Iterator[tuple[Look, Event | None]]:
         """The look that can be judged now, and the cut before it."""
+        before = self._looks[-1] if self._looks else None
+        self._changes.append(0.0 if before is None or look.first else centred_change(before.light, look.light))
         self._looks.append(look)
         self._waiting += 1
         if self._waiting > AHEAD:
@@ -53,11 +55,11 @@ class Cuts:
         look = looks[at]
         if at == 0 or look.first:
             return look, None
-        changes = [change(a, b) for a, b in pairwise(looks)]
-        here = changes[at - 1]
+        changes = list(self._changes)
+        here = changes.pop(at)
         if here < MIN_CHANGE:
             return look, None
-        beside = max([1.0, *changes[: at - 1], *changes[at:]])
+        beside = max([1.0, *changes[1:]])
         before = looks[at - 1].light
         apart = unlikeness(before, look.light)
         if apart < UNLIKE or apart * here / beside < CLEAR or min(before.std(), look.light.std()) < PLAIN:
@@ -69,14 +71,11 @@ class Cuts:
         return look, event
 
 
-def change(before: Look, after: Look) -> float:
-    return 0.0 if after.first else centred_change(before.light, after.light)
-
-
 def centred_change(before: Array, after: Array) -> float:
     """Mean absolute change of the blocks, without the change of the whole."""
     moved = after - before
-    return float(np.abs(moved - moved.mean()).mean())
+    count = len(moved)
+    return float(np.abs(moved - moved.sum() / count).sum() / count)
 
 
 def unlikeness(before: Array, after: Array) -> float:

@@ -3,9 +3,9 @@
     shift of a block   2.0  2.1  2.0  4.1  2.0  2.1     a frame is missing before the fourth
                        1.0  3.0  0.5  4.0  2.0  0.2     a hand shakes: nothing can be said
 
-How far the blocks move is looked at closely (`flow`) only where a step is the liveliest around. What the step should be
-is taken from the two before and the two after it; all blocks vote, each as much as its motion can be seen. Where the
-steps beside it are not alike, there is no vote.
+How far the blocks move is looked at closely (`flow`) only where a step changes the picture as much as two others do.
+What it should be is taken from the two steps before and the two after it; all blocks vote, each as much as its motion
+can be seen. Where the steps beside it are not alike, there is no vote.
 """
 
 from collections import deque
@@ -22,10 +22,13 @@ from qclip_ffmpeg.track import Event
 
 BESIDE = 3
 """Steps to either side that are looked at."""
-LIVELIER = 0.88
+LIVELIER = 0.75
 """Activity of the step over the highest beside it, at least. Of fast motion everything changes at every step."""
 MOVING = 1.0
 """Activity of all of them, in 8-bit code values."""
+FARTHER = 0.6
+"""Where the change of the step lies between that of one usual step (0) and that of two at once (1), at least. It costs
+little, and leaves two steps in a hundred to be looked at closely."""
 UNLIKE = 0.35
 """Activity of the weakest of the steps beside over the mean, at least: there is no stutter."""
 MOST_EXTRA = 1.6
@@ -85,7 +88,18 @@ class Drops:
         times_s = [look.time_s for look in self._looks]
         lengths_s = [b - a for a, b in pairwise(times_s)]
         step_s = lengths_s.pop(BESIDE)
-        return step_s <= SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2]
+        return step_s <= SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2] and self._farther() >= FARTHER
+
+    def _farther(self) -> float:
+        """Where the step lies between one and two usual ones, by how much of the coarse picture changes."""
+        at = BESIDE + 1
+        one = (self._change(at - 2, at - 1) + self._change(at, at + 1)) / 2
+        two = (self._change(at - 3, at - 1) + self._change(at, at + 2)) / 2
+        return (self._change(at - 1, at) - one) / max(two - one, 0.02 * one + 0.01)
+
+    def _change(self, before: int, after: int) -> float:
+        """Mean absolute difference of two coarse pictures, by their place among the looks."""
+        return float(np.abs(self._looks[after].coarse - self._looks[before].coarse).mean())
 
     def _sure(self) -> float | None:
         """How sure it is that a frame is missing, 0.5 to 1; None where nothing speaks for it."""
