@@ -131,7 +131,7 @@ def test_a_track_that_is_not_whole_is_written_and_said(emit: Command, folder: Pa
 
 
 REFUSED: dict[str, tuple[str, int, list[str]]] = {
-    "unknown format": ("clip.mp4 -of xml", 2, ["-of xml", "no such output format", "json, ndjson, csv, lavfi"]),
+    "unknown format": ("clip.mp4 -of xml", 2, ["-of xml", "no such output format", "json, ndjson, csv, events, lavfi"]),
     "name without a format": ("clip.mp4 -o t.txt", 2, ["-o t.txt", "add -of"]),
     "fewer formats than files": ("clip.mp4 -o a.json -of csv -o b.txt", 2, ["-of (1) and -o (2) do not pair"]),
     "more formats than files": ("clip.mp4 -of csv -of ass -o t.ass", 2, ["-of (2) and -o (1) do not pair"]),
@@ -147,7 +147,11 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
     "in no folder": ("clip.mp4 -of csv -o gone/t.csv", 2, ["gone/t.csv", "existing folder"]),
     "in a folder nobody can write to": ("clip.mp4 -of csv -o /proc/t.csv", 2, ["/proc", "cannot be written"]),
     "full disk": ("clip.mp4 -of csv -o /dev/full", 1, ["/dev/full", "No space left on device", "choose another"]),
-    "one video only": ("clip.mp4 other.mp4 -of ass", 2, ["-of ass", "one video", "json, ndjson, csv, prometheus"]),
+    "one video only": (
+        "clip.mp4 other.mp4 -of ass",
+        2,
+        ["-of ass", "one video", "json, ndjson, csv, events, prometheus"],
+    ),
     "names alike": ("clip.mp4 sub/clip.mp4 -of prometheus", 2, ["-of prometheus", "two inputs named clip.mp4"]),
     "plot exists": ("clip.mp4 --plot taken.csv", 2, ["--plot taken.csv", "exists", "-y"]),
     "plot is the input": ("clip.mp4 --plot clip.mp4 -y", 2, ["--plot clip.mp4", "one of the inputs"]),

@@ -145,7 +145,7 @@ def test_a_segment_without_a_time_stamp_says_so_in_lavfi() -> None:
 
 
 def test_what_describes_one_video_says_so() -> None:
-    assert {name for name, form in FORMATS.items() if form.several} == {"json", "ndjson", "csv", "prometheus"}
+    assert {name for name, form in FORMATS.items() if form.several} == {"json", "ndjson", "csv", "events", "prometheus"}
 
 
 def test_a_file_name_says_its_format() -> None:
