@@ -464,6 +464,7 @@ def test_what_comes_while_the_model_is_busy_is_dropped_and_said(
     )
     assert all("not_finite" not in s.flags for s in dropped)
     assert msgspec.structs.replace(track.pooled, temporal=None, mean_with_temporal=None) == pool(scored)
+    assert track.pooled.temporal is not None, "events were looked for in what was dropped, too"
     assert track.complete
     assert f"{len(dropped)} of 24 segments were not scored" in " ".join(track.warnings)
 
