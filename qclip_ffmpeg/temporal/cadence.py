@@ -1,0 +1,299 @@
+"""Lower frame rates inside higher ones: frames shown again at a steady rate.
+
+Dense ones (30 in 60, 24 in 60, 24 in 30) are found by folding: of the last WINDOW steps, those at the same place of a
+period are put together. Where the places fall into two groups, still and moving, far apart beside their own spread, and
+the still ones lie as evenly as frames of a lower rate must, that is a cadence. A single step need not be clear:
+encoders make one in ten repeats as lively as half a frame.
+
+    place of 5       0     1     2     3     4
+    change           8.1   7.7   7.4   0.3   8.0      24 in 30
+                     7.2   8.3   7.9   2.1   7.6
+
+Sparse ones (24 in 25) have too few repeats to fold: there every one must be clear, and the same distance from the last.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qclip_ffmpeg.temporal.looks import Look
+from qclip_ffmpeg.track import Event
+
+MOVING = 0.8
+"""Activity of a scene that moves, in 8-bit code values."""
+WINDOW = 30
+"""Steps that are folded."""
+SEARCH_EVERY = 5
+PERIODS = (2, 3, 4, 5, 6)
+FLOOR = 0.1
+"""Added to a change before its logarithm is taken: below it nothing is to be seen."""
+GAP = 0.63
+"""Natural logarithm of the change at the stillest moving place over that at the liveliest still one, at least."""
+CLEAR = 8.4
+"""Difference of the two groups' means over its standard error, at least."""
+APART = 0.05
+"""Logarithm of the 15th percentile of the moving steps over the 85th of the still ones, at least."""
+REMEMBERED = 96
+LATELY, MISFITS = 16, 5
+"""So many misfits among the steps lately end a cadence."""
+
+DIP = 0.4
+"""Change of a repeated frame over those of the steps beside it, at most, where it has to be clear."""
+DIPS = 4
+STRAY = 1
+"""Dips between them that are none of the cadence."""
+LEAST_DISTANCE = 7
+MOST_DISTANCE_S = 1.4
+SLACK = 1.5
+"""Frames by which their distances may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A frame and how it differs from the one before."""
+
+    index: int
+    time_s: float
+    change: float
+    """Natural logarithm, FLOOR added."""
+    activity: float
+
+
+@dataclass(slots=True)
+class Cadence:
+    """A dense cadence under way."""
+
+    period: int
+    repeated: frozenset[int]
+    """Places in the period that are repeats; the place of a frame is its number's remainder."""
+    middle: float
+    """Between still and moving, as `Step.change`."""
+    stillness: float
+    """Change of repeated frames over that of new ones."""
+    start: int = 0
+    start_s: float = 0.0
+    end_s: float = 0.0
+
+    def expects(self, index: int) -> bool:
+        """Whether a frame is to be a repeat."""
+        return index % self.period in self.repeated
+
+    def fits(self, step: Step) -> bool:
+        return (step.change < self.middle) == self.expects(step.index)
+
+    def shown(self) -> list[int]:
+        """How long each new frame of a period is shown, in frames."""
+        new = sorted(set(range(self.period)) - self.repeated)
+        return [b - a for a, b in pairwise([*new, new[0] + self.period])]
+
+
+class Cadences:
+    """Looks -> repeat events of dense cadences. Holds REMEMBERED numbers.
+
+    Args:
+        frame_s: how long a frame is shown, on average, in seconds.
+    """
+
+    def __init__(self, frame_s: float) -> None:
+        self._frame_s = frame_s
+        self._steps: deque[Step] = deque(maxlen=REMEMBERED)
+        self._since_search = 0
+        self.current: Cadence | None = None
+
+    def add(self, look: Look) -> Iterator[Event]:
+        """The cadence that is over with this frame."""
+        if look.first:
+            yield from self.end()
+            self._steps.clear()
+            return
+        self._steps.append(Step(look.index, look.time_s, float(np.log(look.change + FLOOR)), look.activity))
+        self._since_search += 1
+        if self._since_search >= SEARCH_EVERY:
+            self._since_search = 0
+            self._search(look)
+        if self.current is not None:
+            lately = list(self._steps)[-LATELY:]
+            misfits = [step for step in lately if not self.current.fits(step)]
+            if len(misfits) >= MISFITS:
+                self.current.end_s = misfits[0].time_s
+                yield self._ended()
+            else:
+                self.current.end_s = look.end_s
+
+    def end(self) -> Iterator[Event]:
+        """What was under way when the video ended."""
+        if self.current is not None:
+            yield self._ended()
+
+    def _ended(self) -> Event:
+        assert self.current is not None
+        cadence, self.current = self.current, None
+        share = 1 - len(cadence.repeated) / cadence.period
+        detail = rates(share / self._frame_s, 1 / self._frame_s)
+        sure = 1 - 0.5 * min(1.0, cadence.stillness / np.exp(-GAP))
+        return Event("repeat", cadence.start_s, cadence.end_s, unevenness(cadence.shown()), float(sure), detail)
+
+    def _search(self, look: Look) -> None:
+        """Fold the last steps; take up what is found, or set anew where still ends and moving begins."""
+        steps = list(self._steps)[-WINDOW:]
+        if len(steps) < WINDOW or max(step.activity for step in steps) < MOVING:
+            return
+        found = folded(steps)
+        if found is None:
+            return
+        if self.current is None:
+            self._begin(found)
+        elif (found.period, found.repeated) == (self.current.period, self.current.repeated):
+            self.current.middle = found.middle
+
+    def _begin(self, cadence: Cadence) -> None:
+        """From where its pattern goes back to."""
+        steps = list(self._steps)
+        start, misfits = len(steps) - WINDOW, 0
+        for n in range(start - 1, -1, -1):
+            misfits = 0 if cadence.fits(steps[n]) else misfits + 1
+            if misfits > 1:
+                break
+            start = n if not misfits else start
+        if start < cadence.period:  # as far back as is known
+            start = 0
+        while start and not cadence.expects(steps[start].index):
+            start += 1
+        cadence.start, cadence.start_s = steps[start].index, steps[start].time_s
+        if not start:
+            cadence.start_s = max(0.0, cadence.start_s - self._frame_s)  # the frame before the first step
+        self.current = cadence
+
+
+def folded(steps: list[Step]) -> Cadence | None:
+    """The cadence of some steps, of the shortest period; None where there is none."""
+    index = np.array([step.index for step in steps])
+    change = np.array([step.change for step in steps])
+    for period in PERIODS:
+        place = index % period
+        means = np.bincount(place, change, period) / np.bincount(place, minlength=period)
+        order = np.argsort(means)
+        for count in range(1, period):
+            if means[order[count]] - means[order[count - 1]] < GAP:
+                continue
+            repeated = frozenset(int(n) for n in order[:count])
+            if is_even(repeated, period) and (found := judged(steps, change, period, repeated)) is not None:
+                return found
+    return None
+
+
+def judged(steps: list[Step], change: NDArray[np.float64], period: int, repeated: frozenset[int]) -> Cadence | None:
+    """The cadence with these repeats, if the two groups are far enough apart, and what is new moves."""
+    is_still = np.array([step.index % period in repeated for step in steps])
+    still, moving = change[is_still], change[~is_still]
+    error = np.sqrt(still.var() / len(still) + moving.var() / len(moving) + 1e-4)
+    lively = sorted(step.activity for step, repeat in zip(steps, is_still, strict=True) if not repeat)
+    if moving.mean() - still.mean() < CLEAR * error or lively[len(lively) // 2] < MOVING:
+        return None
+    if np.percentile(moving, 15) - np.percentile(still, 85) < APART:
+        return None
+    middle = float(still.mean() + moving.mean()) / 2
+    return Cadence(period, repeated, middle, float(np.exp(still.mean() - moving.mean())))
+
+
+def is_even(repeated: frozenset[int], period: int) -> bool:
+    """Whether new frames are shown as evenly as they can be: n or n + 1 frames long."""
+    shown = Cadence(period, repeated, 0.0, 0.0).shown()
+    return max(shown) - min(shown) <= 1
+
+
+class SparseCadence:
+    """Looks -> repeat events of single repeats, the same distance apart."""
+
+    def __init__(self, frame_s: float) -> None:
+        self._frame_s = frame_s
+        self._looks: deque[Look] = deque(maxlen=3)
+        self._dips: deque[tuple[Look, float]] = deque(maxlen=DIPS + STRAY)  # (look, change over that beside it)
+        self._members: list[tuple[Look, float]] = []  # the first, and the last of the cadence under way
+        self._count = 0
+
+    @property
+    def start(self) -> int | None:
+        """Number of the first repeated frame of the cadence under way; None where there is none."""
+        return self._members[0][0].index if self._members else None
+
+    def is_member(self, index: int) -> bool:
+        """Whether a frame is the last repeat of the cadence under way."""
+        return bool(self._members) and self._members[-1][0].index == index
+
+    def add(self, look: Look) -> Iterator[Event]:
+        """The cadence that is over with this frame."""
+        self._looks.append(look)
+        if len(self._looks) == 3:
+            if (dip := dip_of(*self._looks)) is not None:
+                self._take(dip)
+            elif self._looks[1].change <= DIP * max(self._looks[0].activity, self._looks[2].activity):
+                self._dips.clear()  # stillness of another kind: these are not single repeats
+        if self._members and look.index - self._members[-1][0].index > 1.5 * self._distance() + SLACK:
+            yield from self.end()
+
+    def end(self) -> Iterator[Event]:
+        """What was under way is over."""
+        members, self._members = self._members, []
+        if members:
+            (first, _), (last, ratio) = members[0], members[-1]
+            every = (last.index - first.index) / (self._count - 1)
+            shown = [1] * max(1, round(every) - 2) + [2]
+            detail = rates((1 - 1 / every) / self._frame_s, 1 / self._frame_s)
+            sure = 1 - 0.5 * ratio / DIP
+            yield Event("repeat", first.time_s, last.end_s, unevenness(shown), sure, detail)
+
+    def forget(self) -> None:
+        """A dense cadence explains the dips."""
+        self._members = []
+        self._dips.clear()
+
+    def _distance(self) -> float:
+        return (self._members[-1][0].index - self._members[0][0].index) / (self._count - 1)
+
+    def _take(self, dip: tuple[Look, float]) -> None:
+        if self._members:
+            if abs(dip[0].index - self._members[-1][0].index - self._distance()) <= SLACK:
+                self._members[1:] = [(dip[0], max(self._members[-1][1], dip[1]))]
+                self._count += 1
+            return
+        self._dips.append(dip)
+        if (members := self._evenly_apart()) is not None:
+            self._members = [members[0], (dip[0], max(ratio for _, ratio in members))]
+            self._count = DIPS
+            self._dips.clear()
+
+    def _evenly_apart(self) -> list[tuple[Look, float]] | None:
+        """DIPS of the last dips, the newest among them, with STRAY others between them at most."""
+        dips = list(self._dips)
+        for left_out in [None, *range(len(dips) - 1)]:
+            chosen = [dip for n, dip in enumerate(dips) if n != left_out][-DIPS:]
+            distances = [b[0].index - a[0].index for a, b in pairwise(chosen)]
+            if len(chosen) < DIPS or min(distances) < LEAST_DISTANCE:
+                continue
+            if max(distances) - min(distances) <= SLACK and max(distances) * self._frame_s <= MOST_DISTANCE_S:
+                return chosen
+        return None
+
+
+def dip_of(before: Look, here: Look, after: Look) -> tuple[Look, float] | None:
+    """A look whose frame is clearly the one before again, and its change over that beside it."""
+    beside = min(before.activity, after.activity)
+    if beside < MOVING or here.first or after.first or here.change > DIP * beside:
+        return None
+    return here, here.change / beside
+
+
+def unevenness(shown: list[int]) -> float:
+    """Variance over squared mean of how long frames are shown: 0 of an even cadence, 0.12 of 24 in 30."""
+    mean = sum(shown) / len(shown)
+    return min(1.0, sum((n - mean) ** 2 for n in shown) / len(shown) / mean**2)
+
+
+def rates(new_hz: float, shown_hz: float) -> str:
+    """ "24 in 30": new frames a second in those shown."""
+    return " in ".join(f"{rate:.2f}".rstrip("0").rstrip(".") for rate in (new_hz, shown_hz))
