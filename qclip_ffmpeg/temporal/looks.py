@@ -37,7 +37,7 @@ class Look:
     end_s: float
     """When it leaves the screen by its own stamp and duration."""
     pts: int | None
-    flags: frozenset[str]
+    keyframe: bool
     light: Array
     """Mean of each block."""
     activity: float
@@ -90,7 +90,7 @@ class Looker:
             time_s=float(frame.time_s),
             end_s=float(frame.time_s + frame.duration_s),
             pts=frame.pts,
-            flags=frame.flags,
+            keyframe=frame.keyframe,
             light=light,
             activity=highest(moved),
             change=highest(changed),
