@@ -368,7 +368,7 @@ class StandardisedHead(nn.Module):
         self.seen_dim = input_dim + squares
         self.directions: nn.Parameter | None = None
         if squares:
-            self.directions = nn.Parameter(torch.randn(squares, input_dim) / input_dim)
+            self.directions = nn.Parameter(torch.zeros(squares, input_dim))
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("scale", torch.ones(feature_dim))
         if measures:

@@ -320,3 +320,13 @@ def test_a_sparkline_shows_the_lowest_of_each_stretch() -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3725, "1:02:05")])
 def test_clock(seconds: float, shown: str) -> None:
     assert console.clock(seconds) == shown
+
+
+def test_the_bundled_model_is_built_without_the_compiler() -> None:
+    """Arithmetic on a model that is only a shape makes torch load its compiler: a second, and a folder left behind."""
+    code = (
+        "import sys; from qclip_ffmpeg.checkpoint import load_model; load_model(); "
+        "print(*(m for m in sys.modules if m in ('torch._dynamo', 'torch._inductor')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

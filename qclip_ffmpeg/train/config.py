@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 import torch
 from msgspec import Meta, Struct
+from torch import nn
 
 from qclip_ffmpeg.adapters import AdapterConfig
 from qclip_ffmpeg.backbone import BackboneConfig, TowerConfig
@@ -18,6 +19,7 @@ from qclip_ffmpeg.model import (
     Measure,
     ModelConfig,
     QClip,
+    StandardisedHead,
     Statistics,
     context_start,
     level_prompts,
@@ -239,6 +241,10 @@ def untrained(recipe: TrainRecipe, backbone_file: Path | None, with_text: bool =
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.optimiser.seed)
         qclip = QClip(config, with_text=with_text)
+        if isinstance(qclip.head, StandardisedHead) and qclip.head.directions is not None:
+            nn.init.normal_(
+                qclip.head.directions, std=1 / qclip.head.directions.shape[1]
+            )  # no gradient leads from zero
     card = Card(
         id="untrained",
         status="untrained",
