@@ -9,7 +9,7 @@ from tiny_ladder import policy_of, rule
 
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.gate_figures import FIGURES
-from qclip_ffmpeg.policy import preset_names, preset_path, presets_folder, read_policy, read_preset
+from qclip_ffmpeg.policy import preset_names, preset_path, read_policy, read_preset
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ["archive", "hls-vod", "live", "mobile", "smoke", "strict", "ugc"]
@@ -17,7 +17,7 @@ PRESETS = ["archive", "hls-vod", "live", "mobile", "smoke", "strict", "ugc"]
 
 def test_the_presets_are_there_and_say_what_they_are_for() -> None:
     assert preset_names() == PRESETS
-    assert presets_folder() == ROOT / "presets"
+    assert sorted(path.stem for path in (ROOT / "presets").glob("*.toml")) == PRESETS, "installed or not"
     for name in PRESETS:
         policy = read_preset(name)
         assert policy.name == name

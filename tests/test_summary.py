@@ -116,7 +116,9 @@ def test_what_is_trained_costs_too() -> None:
 def test_the_bundled_model() -> None:
     card, trained = read_checkpoint(find_model(DEFAULT_MODEL))
     found = summarise(card.config)
-    assert found.trained_parameters == sum(trained[f"head.level_{name}"].numel() for name in ("vectors", "bias"))
+    assert found.trained_parameters == sum(
+        trained[f"head.{name}"].numel() for name in ("level_vectors", "level_bias", "directions")
+    )
     assert found.gflops_per_frame > 10
 
 
