@@ -82,7 +82,7 @@ class TemporalWatch:
 
     def see(self, frame: Frame) -> list[bool]:
         """Take in the next frame. Of every frame that is judged now: whether it starts a scene."""
-        self._end_s = float(frame.time_s + frame.duration_s)
+        self._end_s = float(frame.time_s) + float(frame.duration_s)
         self._note(self._stamps.add(frame))
         if (look := self._looker.look(frame)) is None:
             self._too_small = True

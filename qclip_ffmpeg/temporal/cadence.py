@@ -27,7 +27,7 @@ MOVING = 0.8
 """Activity of a scene that moves, in 8-bit code values."""
 WINDOW = 30
 """Steps that are folded."""
-SEARCH_EVERY = 5
+SEARCH_EVERY = 8
 PERIODS = (2, 3, 4, 5, 6)
 FLOOR = 0.1
 """Added to a change before its logarithm is taken: below it nothing is to be seen."""
@@ -36,7 +36,8 @@ GAP = 0.63
 CLEAR = 8.4
 """Difference of the two groups' means over its standard error, at least."""
 APART = 0.05
-"""Logarithm of the 15th percentile of the moving steps over the 85th of the still ones, at least."""
+SHARE = 0.15
+"""Logarithm of the moving steps over the still ones, SHARE of each left out where they are nearest, at least APART."""
 REMEMBERED = 96
 LATELY, MISFITS = 16, 5
 """So many misfits among the steps lately end a cadence."""
@@ -177,10 +178,8 @@ def folded(steps: list[Step]) -> Cadence | None:
         place = index % period
         means = np.bincount(place, change, period) / np.bincount(place, minlength=period)
         order = np.argsort(means)
-        for count in range(1, period):
-            if means[order[count]] - means[order[count - 1]] < GAP:
-                continue
-            repeated = frozenset(int(n) for n in order[:count])
+        for count in np.flatnonzero(np.diff(means[order]) >= GAP) + 1:
+            repeated = frozenset(order[:count].tolist())
             if is_even(repeated, period) and (found := judged(steps, change, period, repeated)) is not None:
                 return found
     return None
@@ -189,12 +188,14 @@ def folded(steps: list[Step]) -> Cadence | None:
 def judged(steps: list[Step], change: NDArray[np.float64], period: int, repeated: frozenset[int]) -> Cadence | None:
     """The cadence with these repeats, if the two groups are far enough apart, and what is new moves."""
     is_still = np.array([step.index % period in repeated for step in steps])
-    still, moving = change[is_still], change[~is_still]
-    error = np.sqrt(still.var() / len(still) + moving.var() / len(moving) + 1e-4)
-    lively = sorted(step.activity for step, repeat in zip(steps, is_still, strict=True) if not repeat)
-    if moving.mean() - still.mean() < CLEAR * error or lively[len(lively) // 2] < MOVING:
+    still, moving = np.sort(change[is_still]), np.sort(change[~is_still])
+    if moving[int(SHARE * len(moving))] - still[-1 - int(SHARE * len(still))] < APART:
         return None
-    if np.percentile(moving, 15) - np.percentile(still, 85) < APART:
+    error = np.sqrt(still.var() / len(still) + moving.var() / len(moving) + 1e-4)
+    if moving.mean() - still.mean() < CLEAR * error:
+        return None
+    lively = sorted(step.activity for step, repeat in zip(steps, is_still, strict=True) if not repeat)
+    if lively[len(lively) // 2] < MOVING:
         return None
     middle = float(still.mean() + moving.mean()) / 2
     return Cadence(period, repeated, middle, float(np.exp(still.mean() - moving.mean())))

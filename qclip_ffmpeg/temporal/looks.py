@@ -88,7 +88,7 @@ class Looker:
         look = Look(
             index=self._count,
             time_s=float(frame.time_s),
-            end_s=float(frame.time_s + frame.duration_s),
+            end_s=float(frame.time_s) + float(frame.duration_s),  # as fractions they cost as much as a block mean
             pts=frame.pts,
             keyframe=frame.keyframe,
             light=light,
@@ -97,7 +97,7 @@ class Looker:
             grid=grid_of(samples),
             coarse=shrunk(samples),
             black_share=float(np.count_nonzero(samples <= self._black) / samples.size) if dark else 0.0,
-            plain=float(light.std()) < PLAIN,
+            plain=float(light.max() - light.min()) < 8 * PLAIN and float(light.std()) < PLAIN,
             first=first,
         )
         self._count += 1
@@ -140,4 +140,4 @@ def shrunk(samples: Array) -> Array:
 def highest(moved: Array) -> float:
     """Mean of the highest fifth."""
     count = len(moved) // TOP_SHARE
-    return float(np.partition(moved, -count)[-count:].mean())
+    return float(np.partition(moved, -count)[-count:].sum()) / count

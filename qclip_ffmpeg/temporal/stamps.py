@@ -10,6 +10,8 @@ from qclip_ffmpeg.track import Event
 REMEMBERED = 31
 """Steps from stamp to stamp that say what is usual."""
 KNOWN_FROM = 5
+ORDINARY = 0.25
+"""Of the usual step, by which another may differ and be passed over at once."""
 GAP = 1.5
 """Of the usual step, from which on a frame is missing."""
 DUPLICATE = 0.3
@@ -36,6 +38,7 @@ class Stamps:
         self._declared_s = float(frame_s) if frame_s else None
         self._steps_s: deque[float] = deque(maxlen=REMEMBERED)
         self._before: Frame | None = None
+        self._known_s: float | None = None  # the usual step when it was last looked at
         self._owed_s = 0.0  # what a step was too short by: the next one makes up for it
 
     def add(self, frame: Frame) -> Iterator[Event]:
@@ -43,7 +46,11 @@ class Stamps:
         if before is None or before.pts is None or frame.pts is None:
             return
         step_s = (frame.pts - before.pts) * self._unit_s
-        usual_s = self._usual_s()
+        if self._known_s is not None and abs(step_s - self._known_s) < ORDINARY * self._known_s:
+            self._steps_s.append(step_s)
+            self._owed_s = 0.0
+            return
+        usual_s = self._known_s = self._usual_s()
         self._steps_s.append(step_s)
         if usual_s is None or usual_s <= 0:
             return
