@@ -36,8 +36,8 @@ class Frame:
     """Does the work of `rgb()`."""
     coded_bytes: int = 0
     """Size of the packets it was decoded from."""
-    read_columns: Callable[[], NDArray[np.float32]] | None = None
-    """Does the work of `columns()`."""
+    read_lines: Callable[[], NDArray[np.float32]] | None = None
+    """Does the work of `lines()`."""
     starts_scene: bool = False
     """The first frame of a scene, where somebody looked for scenes."""
 
@@ -45,9 +45,10 @@ class Frame:
         """Upright R'G'B' pixels, (3, height, width), full range: uint8, or uint16 for sources deeper than 8 bits."""
         return self.convert()
 
-    def columns(self) -> NDArray[np.float32]:
-        """Luma of some columns at full height, (height, columns), as stored, in 8-bit code values."""
-        return self.thumbnail if self.read_columns is None else self.read_columns()
+    def lines(self) -> NDArray[np.float32]:
+        """Luma of some bands of lines, none left out within one, (bands, lines, width), in 8-bit code values, as
+        stored; no band where there are none to be had."""
+        return np.zeros((0, 0, 0), np.float32) if self.read_lines is None else self.read_lines()
 
 
 @dataclass(frozen=True, slots=True)

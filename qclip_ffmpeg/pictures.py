@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.frame import Picture, VideoInfo
 
 THUMBNAIL_WIDTH_PX = 240
-COLUMNS = 96
+BANDS, BAND_LINES, BAND_WIDTH_PX = 8, 18, 960
 JPEG_QUANTISER = "4"  # of 2 to 31
 SWS_OF_MATRIX = {
     "bt709": Colorspace.ITU709,
@@ -50,11 +50,18 @@ class Converter:
         step = max(1, picture.width // THUMBNAIL_WIDTH_PX)
         return in_8_bits(luma[step // 2 :: step, step // 2 :: step], bits)
 
-    def columns(self, picture: VideoFrame) -> NDArray[np.float32]:
-        """Every n-th column of luma, all of its lines, (height, columns), in 8-bit code values; about COLUMNS."""
+    def lines(self, picture: VideoFrame) -> NDArray[np.float32]:
+        """BANDS bands of luma from top to bottom, (bands, BAND_LINES, width), in 8-bit code values. Of wide pictures
+        BAND_WIDTH_PX samples, those on the left and those on the right by turns. No band of pictures that are lower."""
         luma, bits = self._luma(picture)
-        step = max(1, picture.width // COLUMNS)
-        return in_8_bits(luma[:, step // 2 :: step], bits)
+        height, width = luma.shape
+        if height < BAND_LINES:
+            return np.zeros((0, BAND_LINES, 0), np.float32)
+        tops = [int((n + 0.5) * (height - BAND_LINES) / BANDS) // 2 * 2 for n in range(BANDS)]
+        seen = min(width, BAND_WIDTH_PX)
+        lefts = [(width - seen) * (n % 2) for n in range(BANDS)]
+        bands = [luma[top : top + BAND_LINES, left : left + seen] for top, left in zip(tops, lefts, strict=True)]
+        return in_8_bits(np.stack(bands), bits)
 
     def _luma(self, picture: VideoFrame) -> tuple[NDArray[Any], int]:
         """(samples (height, width), bits a sample)."""

@@ -160,7 +160,7 @@ class VideoReader:
                 flags=frozenset(flags),
                 convert=partial(converter.rgb, picture),
                 coded_bytes=coded_bytes,
-                read_columns=partial(converter.columns, picture),
+                read_lines=partial(converter.lines, picture),
             )
             index += 1
         self._check_length(end_s, stop_s)

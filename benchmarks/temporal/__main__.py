@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("sources", type=Path, nargs="+", metavar="SOURCES")
     made.add_argument("-o", "--output", type=Path, required=True, metavar="RESULTS")
-    made.add_argument("--half", choices=["development", "held-out"], default="development")
+    made.add_argument("--half", choices=["development", "held-out", "all"], default="development")
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--width", type=int, default=WIDTH_PX, help="of the clips in px, 16:9")
     made.add_argument("--cameras", type=int, default=2, help="over a photograph")
@@ -66,7 +66,7 @@ def main() -> None:
     size_px = (options.width, options.width * 9 // 16 // 2 * 2)
     contents = find_contents(options.sources, options.cameras)[:: options.every]
     everything = items_of(contents, options.seed)
-    items = [i for i in everything if i.half == options.half and (not options.recipes or i.recipe in options.recipes)]
+    items = [i for i in everything if options.half in (i.half, "all") and (not options.recipes or i.recipe in options.recipes)]
     truths: dict[str, ItemTruth | Refused] = {}
     for n, item in enumerate(items):
         truths[item.name] = make(item, everything, folder / "clips", size_px, options.seed)

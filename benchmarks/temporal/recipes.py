@@ -10,14 +10,11 @@ from fractions import Fraction
 import numpy as np
 
 from benchmarks.temporal.contents import Clip, Planes, dimmed
+from benchmarks.temporal.displacement import around
 
 VISIBLE_MOTION = 0.5
 """Mean absolute luma difference a frame of means of 4 x 4 samples, 8-bit code values: below it a frame more or less
 cannot be seen, and finding it or not counts neither way."""
-DROP_MOTION = 1.5
-"""The same of a dropped frame: one in a slow pan is a shift of a fraction of a pixel."""
-STEADY = 1.6
-"""Of the steps around a dropped frame, the largest over the smallest: above it motion is not otherwise steady."""
 LEAST_REPEATS = 4
 """Fewer make no cadence."""
 CADENCES = {
@@ -89,10 +86,12 @@ def freeze(clip: Clip, rng: np.random.Generator) -> Damaged:
 
 
 def drops(clip: Clip, rng: np.random.Generator) -> Damaged:
-    """1 to 10 % of the frames are missing, one at a time; the rest follow each other at the same rate."""
+    """1 to 10 % of the frames are missing, one at a time; the rest follow each other at the same rate.
+
+    One counts where the clean scene moves at that instant, and the step across the missing frame stands out.
+    """
     share = float(rng.choice([0.01, 0.02, 0.05, 0.1]))
     count = len(clip.planes)
-    moved = clip.motion
     wanted = max(1, round(share * count))
     gone: list[int] = []
     for n in rng.permutation(np.arange(6, count - 6)):
@@ -100,10 +99,9 @@ def drops(clip: Clip, rng: np.random.Generator) -> Damaged:
             gone.append(int(n))
     truths = []
     for k, n in enumerate(sorted(gone)):
-        around = moved[n - 3 : n + 5]
-        seen = bool(min(moved[n], moved[n + 1]) > DROP_MOTION)
-        steady = bool(around.max() < STEADY * around.min())
-        truths.append(Truth("drop", n - k, n - k + 1, seen, "steady" if steady else "unsteady"))
+        at = around(clip.luma, n)
+        group = "still" if not at.moving else "a jump" if at.jump else "no jump"
+        truths.append(Truth("drop", n - k, n - k + 1, at.jump, group))
     kept = sorted(set(range(count)) - set(gone))
     return Damaged(clip.planes[kept], clip.rate, truths, set(), None, kept)
 

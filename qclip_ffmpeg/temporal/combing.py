@@ -1,14 +1,24 @@
 """Combing: two fields of different times in one picture, where the stream says that it is progressive.
 
-Where something moves, every other line comes from another time: columns of samples alternate from line to line, at the
-highest frequency there is. Pictures that were taken as a whole have little there, and less than at lower frequencies.
-So columns are cut into stretches of 8 lines (discrete Fourier transform), and those counted whose alternation is
-strong, and stronger than what they have at 3/8 and 2/8 cycles a line. Pictures of fine lines have such stretches, too;
-but they have as many that are strongest at 3/8.
+Where something moves, every other line is of another time, and shifted: a line differs from the mean of the two beside
+it by its slope times the shift, to one side on even lines, to the other on odd ones:
+
+    line  slope   less the lines beside it
+     0     +10    +4         products of the two    +40  -40  +40  -40: a shift of 0.4 samples, combed
+     1     +10    -4
+     2     +10    +4         a picture that was taken as a whole has products, too, of all signs: fine
+     3     +10    -4         texture, noise. They prefer no order
+
+So in blocks of 16 x 16 samples the products are summed with alternating signs and, to compare, with signs that come
+and go at 3/8 and 2/8 cycles a line. What of a block's difference the first explains, over what the others explain, on
+average over all blocks of the pictures of a window, is 1 of whole pictures and more of combed ones. A shift of a tenth
+of a sample is found that way, since all blocks count.
 """
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,51 +26,87 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.frame import Frame
 from qclip_ffmpeg.track import Event
 
-STRETCH = 8
-"""Lines."""
-LIT = 6.0
-"""8-bit code values by which lines alternate about their mean, at least."""
-PEAK = 2.0
-"""What is strongest in a stretch, over what there is at the other two frequencies, at least."""
-COMBED_SHARE = 0.0035
-"""Of the stretches, in a combed picture, at least."""
-OVER_FINE = 1.4
-"""Combed stretches over those strongest at 3/8 cycles a line, at least."""
-BAD_SHARE = 0.05
-MIN_COMBED = 2
-"""Pictures of a window."""
-LINES = np.arange(STRETCH)
-WAVES: NDArray[np.float32] = np.stack(
-    [
-        (-1.0) ** LINES,
-        *(wave(2 * math.pi * n * LINES / STRETCH) for n in (3, 2) for wave in (np.cos, np.sin)),
-    ]
-).astype(np.float32)
+Array = NDArray[np.float32]
+
+BLOCK = 16
+"""Lines and samples."""
+ACROSS, DOWN = 1.3, 1.8
+"""What alternation explains over the most that another order does, of shifts across and down, from which on a window
+is combed. Texture that was sampled too coarsely alternates down by itself."""
+LEAST_MOTION = 0.3
+"""Mean change of the thumbnail, the median picture's, in 8-bit code values: where nothing moves fields are alike."""
+NOISE = 500.0
+"""Added to the energy a block's sums are held against, in code values to the fourth."""
+FLOOR = 0.05
+"""Added to what other orders explain."""
+EXPLAINED = 1.0
+"""Of a block, from which on it counts as combed: a 16th of its difference is alternation along its slope."""
+BAD_SHARE = 0.3
 
 
-def combed_share(columns: NDArray[np.float32]) -> float:
-    """Of columns of luma (height, columns) in 8-bit code values: the share of stretches that are combed; 0 where fine
-    lines may be all there is."""
-    count = columns.shape[0] // STRETCH
-    if not count or not columns.shape[1]:
-        return 0.0
-    stretches = columns[: count * STRETCH].reshape(count, STRETCH, -1)
-    found = np.abs(np.tensordot(WAVES, stretches, (1, 1)))  # (waves, stretches, columns)
-    high, fine, coarse = found[0], np.hypot(found[1], found[2]), np.hypot(found[3], found[4])
-    combed = float(strongest(high, np.maximum(fine, coarse)).mean())
-    return combed if combed >= OVER_FINE * float(strongest(fine, np.maximum(high, coarse)).mean()) else 0.0
+@dataclass(frozen=True, slots=True)
+class Combs:
+    """How combed a picture is, or several, by shifts across and by shifts down."""
+
+    explained: NDArray[np.float64]
+    """(2, 3): mean over the blocks of what alternation and the two other orders explain, across and down."""
+    share: NDArray[np.float64]
+    """(2, 3): of the blocks, those of which they explain EXPLAINED."""
+
+    @property
+    def over(self) -> NDArray[np.float64]:
+        """(2,): what alternation explains over the most of the others."""
+        return self.explained[:, 0] / (self.explained[:, 1:].max(axis=1) + FLOOR)
 
 
-def strongest(wave: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where a wave is strong, and clearly the strongest."""
-    return np.asarray((wave > LIT * STRETCH / 2) & (wave > PEAK * others))
+@cache
+def orders() -> Array:
+    """(4, BLOCK): signs of the lines, alternating, at 2/8 cycles a line, and at 3/8 in two phases."""
+    line = np.arange(BLOCK)
+    waves = [(-1.0) ** line, np.where(line % 4 < 2, 1.0, -1.0)]
+    waves += [np.sqrt(2) * wave(2 * np.pi * 3 / 8 * line) for wave in (np.cos, np.sin)]
+    return np.stack(waves).astype(np.float32)
+
+
+def combs(bands: Array) -> Combs | None:
+    """Of luma in bands of lines, (bands, BLOCK + 2, width) in 8-bit code values; None where they are too small."""
+    if not len(bands) or bands.shape[2] < BLOCK + 2:
+        return None
+    inner = bands[:, 1:-1, 1:-1]
+    above, below = bands[:, :-2, 1:-1], bands[:, 2:, 1:-1]
+    rest = inner - (above + below) / 2
+    energy = in_blocks(rest * rest).sum(axis=1)
+    explained, share = [], []
+    for slope in ((bands[:, 1:-1, 2:] - bands[:, 1:-1, :-2]) / 2, (below - above) / 2):
+        sums = np.einsum("ol,blw->obw", orders(), in_blocks(rest * slope))
+        most = energy * in_blocks(slope * slope).sum(axis=1) / BLOCK + NOISE
+        told = sums * sums / most
+        told = np.stack([told[0], told[1], (told[2] + told[3]) / 2])
+        explained.append(told.mean(axis=(1, 2)))
+        share.append((told > EXPLAINED).mean(axis=(1, 2)))
+    return Combs(np.array(explained, np.float64), np.array(share, np.float64))
+
+
+def in_blocks(samples: Array) -> Any:
+    """(bands, BLOCK, width) -> sums along lines, (bands, BLOCK, blocks across)"""
+    bands, lines, width = samples.shape
+    return samples[:, :, : width // BLOCK * BLOCK].reshape(bands, lines, -1, BLOCK).sum(axis=3)
 
 
 def combing(frames: Sequence[Frame], start_s: float, end_s: float) -> Event | None:
-    """The event of a window whose picked frames are combed: most of them, MIN_COMBED at least; None of another."""
-    shares = [combed_share(f.columns()) for f in frames if "interlaced" not in f.flags]
-    combed = sorted(share for share in shares if share >= COMBED_SHARE)
-    if len(combed) < max(MIN_COMBED, len(frames) // 2 + 1):
+    """The event of a window whose picked frames are combed, together; None of another."""
+    looked_at = [frame for frame in frames if "interlaced" not in frame.flags]
+    if not looked_at or 2 * len(looked_at) <= len(frames):
         return None
-    severity = min(1.0, combed[len(combed) // 2] / BAD_SHARE)
-    return Event("combing", start_s, end_s, severity, len(combed) / len(frames))
+    if sorted(frame.motion for frame in looked_at)[len(looked_at) // 2] < LEAST_MOTION:
+        return None
+    each = [found for frame in looked_at if (found := combs(frame.lines())) is not None]
+    if not each:
+        return None
+    together = Combs(*(np.mean([getattr(c, name) for c in each], axis=0) for name in ("explained", "share")))
+    clear = together.over / (ACROSS, DOWN)
+    if clear.max() < 1:
+        return None
+    way = int(np.argmax(clear))
+    share = float(together.share[way, 0] - together.share[way, 1:].max())
+    return Event("combing", start_s, end_s, min(1.0, max(0.0, share / BAD_SHARE)), min(1.0, float(clear[way]) / 2))

@@ -1,0 +1,92 @@
+"""What the truth knows of motion: how far tiles of clean pictures move from frame to frame, by phase correlation.
+
+Kuglin and Hines, "The phase correlation image alignment method" (1975), in tiles of an eighth of the width. It shares
+nothing with the detector, which follows slopes on a smaller picture.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILES_ACROSS = 8
+"""Tiles overlap by half."""
+TEXTURE = 4.0
+"""Standard deviation within a tile, in 8-bit code values: below it no motion is seen."""
+PEAK = 0.08
+"""Of the phase correlation, the highest value over that of a perfect match: below it a tile has no match."""
+LEAST_TILES = 8
+THUMBNAIL_PX = 240
+"""Width of the thumbnail that events are found on; its samples are the unit of motion."""
+MOVING = 1.0
+"""Thumbnail samples a frame that half of the tiles move, at least, in a moving scene. 1/240 of the width is 8 minutes
+of arc where the picture is 32 degrees wide: a jump of it is seen."""
+JUMP = 1.5
+"""The step across a dropped frame over the longer one of those beside it, half of the tiles, at least: below it motion
+turned or slowed just there, and no step stands out."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """Motion around one frame that is to be dropped."""
+
+    moving: bool
+    """The scene moves both to the frame and on from it."""
+    jump: bool
+    """Without the frame, a step stands out."""
+
+
+def around(luma: NDArray[np.uint8], n: int) -> Instant:
+    """Of clean pictures (frames, height, width), at frame n; 2 <= n < frames - 2."""
+    before, to, on, after = (shifts(luma[k - 1], luma[k]) for k in (n - 1, n, n + 1, n + 2))
+    seen = ~np.isnan(to + on).any(axis=-1)
+    if np.count_nonzero(seen) < LEAST_TILES:
+        return Instant(moving=False, jump=False)
+    moving = min(float(np.median(np.linalg.norm(step[seen], axis=-1))) for step in (to, on)) >= MOVING
+    known = seen & ~np.isnan(before + after).any(axis=-1)
+    if np.count_nonzero(known) < LEAST_TILES:
+        return Instant(moving, jump=False)
+    across = np.linalg.norm((to + on)[known], axis=-1)
+    beside = np.maximum(*(np.linalg.norm(step[known], axis=-1) for step in (before, after)))
+    stands_out = float(np.median(across / np.maximum(beside, 0.25))) >= JUMP
+    return Instant(moving, moving and stands_out)
+
+
+def shifts(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of two pictures (height, width): where tiles went, (tiles, 2) across and down, in thumbnail samples; nan where
+    it cannot be told."""
+    width = before.shape[1]
+    side = max(16, width // TILES_ACROSS // 2 * 2)
+    a, b = (tiles(picture, side) for picture in (before, after))
+    window = np.outer(np.hanning(side), np.hanning(side))
+    textured = np.minimum(a.std(axis=(1, 2)), b.std(axis=(1, 2))) >= TEXTURE
+    spectra = [np.fft.rfft2((p - p.mean(axis=(1, 2), keepdims=True)) * window) for p in (a, b)]
+    cross = spectra[1] * np.conj(spectra[0])
+    matched = np.fft.irfft2(cross / (np.abs(cross) + 1e-6), s=(side, side))
+    found = np.array([peak(surface) for surface in matched])
+    found[~textured | (found[:, 2] < PEAK)] = np.nan
+    return found[:, :2] * THUMBNAIL_PX / width
+
+
+def tiles(picture: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
+    """(tiles, side, side)"""
+    step = side // 2
+    seen = np.lib.stride_tricks.sliding_window_view(picture, (side, side))[::step, ::step]
+    return seen.reshape(-1, side, side).astype(np.float64)
+
+
+def peak(surface: NDArray[np.float64]) -> tuple[float, float, float]:
+    """(across, down, height) of the highest place of a surface that wraps around, between samples: by the weights of
+    the 3 x 3 samples about it."""
+    side = len(surface)
+    top, left = np.unravel_index(int(np.argmax(surface)), surface.shape)
+    rows, columns = (np.arange(place - 1, place + 2) for place in (int(top), int(left)))
+    near = np.maximum(surface[np.ix_(rows % side, columns % side)], 0)
+    total = near.sum() + 1e-9
+    down = float((near.sum(axis=1) * rows).sum() / total)
+    across = float((near.sum(axis=0) * columns).sum() / total)
+    return wrapped(across, side), wrapped(down, side), float(surface[top, left])
+
+
+def wrapped(place: float, side: int) -> float:
+    return place - side if place > side / 2 else place
