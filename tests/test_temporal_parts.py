@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ from qclip_ffmpeg.emit.chart import happened, spans
 from qclip_ffmpeg.emit.registry import FORMATS
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.temporal import TOO_SMALL, TemporalWatch
-from qclip_ffmpeg.temporal.combing import combed_share
+from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, combs
+from qclip_ffmpeg.temporal.drops import bundled_judge
+from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
 from qclip_ffmpeg.temporal.flow import flow_of
 from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, block_means, shrunk, thinned
@@ -220,12 +223,71 @@ def test_flow_is_found_to_a_fraction_of_a_sample() -> None:
         assert np.abs(np.median(shift, axis=(0, 1)) - [dx, dy]).max() < 0.08, (dx, dy)
 
 
-def test_lines_that_alternate_are_combing_and_fine_stripes_of_three_are_not() -> None:
-    rows = np.arange(240)[:, None]
-    flat = np.full((240, 20), 100, np.float32)
-    assert combed_share(flat + np.float32(20) * (rows % 2)) == 1
-    assert combed_share(flat + np.float32(60) * (rows % 3 == 0)) == 0
-    assert combed_share(flat[:5]) == 0
+def bands_of(picture: np.ndarray, count: int = 4) -> np.ndarray:
+    """(height, width) -> (count, 18, width)"""
+    return np.stack([picture[n * 24 : n * 24 + 18] for n in range(count)]).astype(np.float32)
+
+
+def texture(across: float, down: float) -> np.ndarray:
+    """A picture (120, 320) of waves in several directions, moved by so many samples."""
+    y, x = np.mgrid[0:120, 0:320].astype(np.float64)
+    x, y = x - across, y - down
+    return 120 + 25 * (np.sin(x / 2.1 + y / 9) + np.cos(x / 3.7 - y / 5) + np.sin((x + y) / 4.3))
+
+
+@pytest.mark.parametrize("moved", [(0.2, 0.0), (1.0, 0.3), (-2.0, 0.0)])
+def test_every_other_line_of_another_time_is_combing(moved: tuple[float, float]) -> None:
+    woven = texture(0, 0)
+    woven[1::2] = texture(*moved)[1::2]
+    whole, combed = combs(bands_of(texture(0, 0))), combs(bands_of(woven))
+    assert whole is not None
+    assert combed is not None
+    assert whole.over[0] < 1 < ACROSS < combed.over[0]
+
+
+def test_noise_and_bands_that_are_too_small_are_no_combing() -> None:
+    noise = np.random.default_rng(3).normal(120, 12, (120, 320))
+    found = combs(bands_of(texture(0, 0) + noise - 120))
+    assert found is not None
+    assert found.over[0] < ACROSS
+    assert found.over[1] < DOWN
+    assert combs(np.zeros((4, 18, 12), np.float32)) is None
+    assert combs(np.zeros((0, 18, 0), np.float32)) is None
+
+
+def step_evidence(here: float, beside: tuple[float, float, float, float]) -> tuple[float, float]:
+    """(longer, score) of a step of `here` samples across between steps of so many."""
+
+    def picture(at: float) -> np.ndarray:
+        return shrunk(texture(at, 0)[:, :240].astype(np.float32).repeat(2, 0).repeat(2, 1))
+
+    places = np.cumsum([0.0, *beside[:2], here, *beside[2:]]) * 2
+    pictures = [picture(place) for place in places]
+    flows = [flow_of(a, b) for a, b in pairwise(pictures)]
+    by_place = {n: flows[n + 2].shift for n in BESIDE}
+    change = [float(np.abs(pictures[b] - pictures[a]).mean()) for a, b in ((1, 2), (3, 4), (0, 2), (3, 5), (2, 3))]
+    changes = Changes(1.5, 0.8, (change[0] + change[1]) / 2, (change[2] + change[3]) / 2, change[4])
+    figures = evidence(flows[2], by_place, changes)
+    return longer(flows[2], usual_of(by_place)), bundled_judge().score(figures)
+
+
+def test_a_step_twice_as_long_scores_and_one_of_a_camera_that_speeds_up_does_not() -> None:
+    far, sure = step_evidence(2.0, (1.0, 1.0, 1.0, 1.0))
+    assert far == pytest.approx(1.0, abs=0.15)
+    assert sure > bundled_judge().threshold
+    near, unsure = step_evidence(1.3, (1.0, 1.1, 1.5, 1.7))
+    assert abs(near) < 0.2
+    assert unsure < bundled_judge().threshold
+
+
+def test_the_judge_has_a_weight_for_every_figure() -> None:
+    judge = bundled_judge()
+    flow = flow_of(np.eye(32, dtype=np.float32), np.eye(32, dtype=np.float32))
+    figures = evidence(flow, dict.fromkeys(BESIDE, flow.shift), Changes(1, 1, 1, 1, 1))
+    assert figures.shape == (len(judge.mean),) == (len(judge.scale),)
+    assert {len(row) for row in judge.hidden} == {len(figures)}
+    assert len(judge.hidden) == len(judge.hidden_bias) == len(judge.out)
+    assert np.isfinite(figures).all()
 
 
 @pytest.mark.parametrize("shape", [(135, 240), (240, 135), (832, 464), (270, 479)])

@@ -3,6 +3,7 @@
     pip install '.[train]'
     python -m benchmarks.temporal SOURCES... -o RESULTS --half development
     python -m benchmarks.temporal SOURCES... -o RESULTS --half held-out          # once, at the end
+    python -m benchmarks.temporal OTHERS... -o RESULTS --half all                # sources that nobody has looked at
 
 SOURCES are folders of videos and photographs, clean ones. Each source belongs to one half by a hash of its name and
 --seed: thresholds are set on the development half. Run it again to go on after a stop; --fresh ours measures ours anew.
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--width", type=int, default=WIDTH_PX, help="of the clips in px, 16:9")
     made.add_argument("--cameras", type=int, default=2, help="over a photograph")
+    made.add_argument("--variants", type=int, default=2, help="of each recipe, of a video")
     made.add_argument("--only", nargs="+", choices=DETECTORS, default=list(DETECTORS))
     made.add_argument("--fresh", nargs="+", choices=DETECTORS, default=[], help="measure these anew")
     made.add_argument("--recipes", nargs="+", help="these and no others")
@@ -65,8 +67,12 @@ def main() -> None:
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     size_px = (options.width, options.width * 9 // 16 // 2 * 2)
     contents = find_contents(options.sources, options.cameras)[:: options.every]
-    everything = items_of(contents, options.seed)
-    items = [i for i in everything if options.half in (i.half, "all") and (not options.recipes or i.recipe in options.recipes)]
+    everything = items_of(contents, options.seed, options.variants)
+    items = [
+        i
+        for i in everything
+        if options.half in (i.half, "all") and (not options.recipes or i.recipe in options.recipes)
+    ]
     truths: dict[str, ItemTruth | Refused] = {}
     for n, item in enumerate(items):
         truths[item.name] = make(item, everything, folder / "clips", size_px, options.seed)

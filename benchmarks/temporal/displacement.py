@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
 
 TILES_ACROSS = 8
 """Tiles overlap by half."""
@@ -38,7 +39,13 @@ class Instant:
 
 def around(luma: NDArray[np.uint8], n: int) -> Instant:
     """Of clean pictures (frames, height, width), at frame n; 2 <= n < frames - 2."""
-    before, to, on, after = (shifts(luma[k - 1], luma[k]) for k in (n - 1, n, n + 1, n + 2))
+    return instant(*(shifts(luma[k - 1], luma[k]) for k in (n - 1, n, n + 1, n + 2)))
+
+
+def instant(
+    before: NDArray[np.float64], to: NDArray[np.float64], on: NDArray[np.float64], after: NDArray[np.float64]
+) -> Instant:
+    """Of the `shifts` over the two steps that a drop makes one, `to` and `on`, and over those beside them."""
     seen = ~np.isnan(to + on).any(axis=-1)
     if np.count_nonzero(seen) < LEAST_TILES:
         return Instant(moving=False, jump=False)
@@ -58,35 +65,33 @@ def shifts(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.fl
     width = before.shape[1]
     side = max(16, width // TILES_ACROSS // 2 * 2)
     a, b = (tiles(picture, side) for picture in (before, after))
-    window = np.outer(np.hanning(side), np.hanning(side))
+    window = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     textured = np.minimum(a.std(axis=(1, 2)), b.std(axis=(1, 2))) >= TEXTURE
-    spectra = [np.fft.rfft2((p - p.mean(axis=(1, 2), keepdims=True)) * window) for p in (a, b)]
+    spectra = [rfft2((p - p.mean(axis=(1, 2), keepdims=True)) * window) for p in (a, b)]
     cross = spectra[1] * np.conj(spectra[0])
-    matched = np.fft.irfft2(cross / (np.abs(cross) + 1e-6), s=(side, side))
-    found = np.array([peak(surface) for surface in matched])
-    found[~textured | (found[:, 2] < PEAK)] = np.nan
-    return found[:, :2] * THUMBNAIL_PX / width
+    found, height = peaks(irfft2(cross / (np.abs(cross) + 1e-6), s=(side, side)))
+    found[~textured | (height < PEAK)] = np.nan
+    return found * THUMBNAIL_PX / width
 
 
-def tiles(picture: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
+def tiles(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """(tiles, side, side)"""
     step = side // 2
     seen = np.lib.stride_tricks.sliding_window_view(picture, (side, side))[::step, ::step]
-    return seen.reshape(-1, side, side).astype(np.float64)
+    return seen.reshape(-1, side, side).astype(np.float32)
 
 
-def peak(surface: NDArray[np.float64]) -> tuple[float, float, float]:
-    """(across, down, height) of the highest place of a surface that wraps around, between samples: by the weights of
-    the 3 x 3 samples about it."""
-    side = len(surface)
-    top, left = np.unravel_index(int(np.argmax(surface)), surface.shape)
-    rows, columns = (np.arange(place - 1, place + 2) for place in (int(top), int(left)))
-    near = np.maximum(surface[np.ix_(rows % side, columns % side)], 0)
-    total = near.sum() + 1e-9
-    down = float((near.sum(axis=1) * rows).sum() / total)
-    across = float((near.sum(axis=0) * columns).sum() / total)
-    return wrapped(across, side), wrapped(down, side), float(surface[top, left])
-
-
-def wrapped(place: float, side: int) -> float:
-    return place - side if place > side / 2 else place
+def peaks(surfaces: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Of surfaces (tiles, side, side) that wrap around: their highest places, (tiles, 2) across and down, between
+    samples by the weights of the 3 x 3 about them, and how high they are, (tiles,)."""
+    count, side, _ = surfaces.shape
+    top, left = np.divmod(surfaces.reshape(count, -1).argmax(axis=1), side)
+    about = np.arange(-1, 2)
+    tile = np.arange(count)
+    rows, columns = (top[:, None] + about) % side, (left[:, None] + about) % side
+    near = surfaces[tile[:, None, None], rows[:, :, None], columns[:, None]]
+    near = np.maximum(near, 0).astype(np.float64)
+    total = near.sum(axis=(1, 2)) + 1e-9
+    across, down = left + near.sum(axis=1) @ about / total, top + near.sum(axis=2) @ about / total
+    places = np.stack([across, down], axis=1)
+    return np.where(places > side / 2, places - side, places), surfaces[tile, top, left]

@@ -18,8 +18,7 @@ from qclip_ffmpeg.files import replacing
 CRFS = (18, 23, 26, 29, 32)
 PRESETS = ("veryfast", "veryfast", "medium")
 OF_A_PHOTOGRAPH = 3
-"""Recipes drawn for it beside `clean`; a video gets all of them, TWICE."""
-TWICE = 2
+"""Recipes drawn for it beside `clean`; a video gets all of them, in some variants."""
 CUT_PIECES = 3
 CUT_POOL = 16
 """Contents that others are cut to, so that few are in memory."""
@@ -70,7 +69,7 @@ class Refused(msgspec.Struct):
     refused: str
 
 
-def items_of(contents: list[Content], seed: int) -> list[Item]:
+def items_of(contents: list[Content], seed: int, variants: int) -> list[Item]:
     """Every clip of the benchmark, by content."""
     found = []
     names = [*list(RECIPES)[1:], "cuts"]
@@ -78,7 +77,7 @@ def items_of(contents: list[Content], seed: int) -> list[Item]:
         half = half_of(content.path, seed)
         found.append(Item(f"{content.name}-clean", content, "clean", 0, half))
         if content.camera is None:
-            wanted = [(recipe, variant) for recipe in names for variant in range(TWICE)]
+            wanted = [(recipe, variant) for recipe in names for variant in range(variants)]
         else:
             order = rng_for("recipes", seed, content.name).permutation(len(names))
             wanted = [(names[n], 0) for n in order[:OF_A_PHOTOGRAPH]]

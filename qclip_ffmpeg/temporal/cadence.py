@@ -9,7 +9,7 @@ encoders make one in ten repeats as lively as half a frame.
     change           8.1   7.7   7.4   0.3   8.0      24 in 30
                      7.2   8.3   7.9   2.1   7.6
 
-Sparse ones (24 in 25) have too few repeats to fold: there every one must be clear, and the same distance from the last.
+Sparse ones (24 in 25) have too few repeats to fold: `sparse` finds those.
 """
 
 from collections import deque
@@ -38,19 +38,15 @@ CLEAR = 8.4
 APART = 0.05
 SHARE = 0.15
 """Logarithm of the moving steps over the still ones, SHARE of each left out where they are nearest, at least APART."""
+LEVEL_REACH = 6
+"""Steps to either side whose mean is the level of motion."""
+STILL_ENOUGH = -2.0
+"""Logarithm of a change over that level: below it a frame is as still as can be."""
+MOST_STILL, MOST_LIVELY = 0.17, 0.34
+"""Share of the steps that are to move, and of those that are to be still, that may be on the wrong side."""
 REMEMBERED = 96
 LATELY, MISFITS = 16, 5
 """So many misfits among the steps lately end a cadence."""
-
-DIP = 0.4
-"""Change of a repeated frame over those of the steps beside it, at most, where it has to be clear."""
-DIPS = 4
-STRAY = 1
-"""Dips between them that are none of the cadence."""
-LEAST_DISTANCE = 7
-MOST_DISTANCE_S = 1.4
-SLACK = 1.5
-"""Frames by which their distances may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +169,7 @@ class Cadences:
 def folded(steps: list[Step]) -> Cadence | None:
     """The cadence of some steps, of the shortest period; None where there is none."""
     index = np.array([step.index for step in steps])
-    change = np.array([step.change for step in steps])
+    change = levelled(np.array([step.change for step in steps]))
     for period in PERIODS:
         place = index % period
         means = np.bincount(place, change, period) / np.bincount(place, minlength=period)
@@ -183,6 +179,13 @@ def folded(steps: list[Step]) -> Cadence | None:
             if is_even(repeated, period) and (found := judged(steps, change, period, repeated)) is not None:
                 return found
     return None
+
+
+def levelled(change: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms of changes less the level around them, so that motion may come and go."""
+    around = np.ones(2 * LEVEL_REACH + 1)
+    total = np.convolve(np.exp(change), around, "same") / np.convolve(np.ones(len(change)), around, "same")
+    return np.maximum(change - np.log(total), STILL_ENOUGH)
 
 
 def judged(steps: list[Step], change: NDArray[np.float64], period: int, repeated: frozenset[int]) -> Cadence | None:
@@ -197,7 +200,11 @@ def judged(steps: list[Step], change: NDArray[np.float64], period: int, repeated
     lively = sorted(step.activity for step, repeat in zip(steps, is_still, strict=True) if not repeat)
     if lively[len(lively) // 2] < MOVING:
         return None
-    middle = float(still.mean() + moving.mean()) / 2
+    raw = np.array([step.change for step in steps])
+    middle = float(raw[is_still].mean() + raw[~is_still].mean()) / 2
+    misfits = (change < (still.mean() + moving.mean()) / 2) != is_still
+    if misfits[~is_still].mean() > MOST_STILL or misfits[is_still].mean() > MOST_LIVELY:
+        return None
     return Cadence(period, repeated, middle, float(np.exp(still.mean() - moving.mean())))
 
 
@@ -205,88 +212,6 @@ def is_even(repeated: frozenset[int], period: int) -> bool:
     """Whether new frames are shown as evenly as they can be: n or n + 1 frames long."""
     shown = Cadence(period, repeated, 0.0, 0.0).shown()
     return max(shown) - min(shown) <= 1
-
-
-class SparseCadence:
-    """Looks -> repeat events of single repeats, the same distance apart."""
-
-    def __init__(self, frame_s: float) -> None:
-        self._frame_s = frame_s
-        self._looks: deque[Look] = deque(maxlen=3)
-        self._dips: deque[tuple[Look, float]] = deque(maxlen=DIPS + STRAY)  # (look, change over that beside it)
-        self._members: list[tuple[Look, float]] = []  # the first, and the last of the cadence under way
-        self._count = 0
-
-    @property
-    def start(self) -> int | None:
-        """Number of the first repeated frame of the cadence under way; None where there is none."""
-        return self._members[0][0].index if self._members else None
-
-    def is_member(self, index: int) -> bool:
-        """Whether a frame is the last repeat of the cadence under way."""
-        return bool(self._members) and self._members[-1][0].index == index
-
-    def add(self, look: Look) -> Iterator[Event]:
-        """The cadence that is over with this frame."""
-        self._looks.append(look)
-        if len(self._looks) == 3:
-            if (dip := dip_of(*self._looks)) is not None:
-                self._take(dip)
-            elif self._looks[1].change <= DIP * max(self._looks[0].activity, self._looks[2].activity):
-                self._dips.clear()  # stillness of another kind: these are not single repeats
-        if self._members and look.index - self._members[-1][0].index > 1.5 * self._distance() + SLACK:
-            yield from self.end()
-
-    def end(self) -> Iterator[Event]:
-        """What was under way is over."""
-        members, self._members = self._members, []
-        if members:
-            (first, _), (last, ratio) = members[0], members[-1]
-            every = (last.index - first.index) / (self._count - 1)
-            shown = [1] * max(1, round(every) - 2) + [2]
-            detail = rates((1 - 1 / every) / self._frame_s, 1 / self._frame_s)
-            sure = 1 - 0.5 * ratio / DIP
-            yield Event("repeat", first.time_s, last.end_s, unevenness(shown), sure, detail)
-
-    def forget(self) -> None:
-        """A dense cadence explains the dips."""
-        self._members = []
-        self._dips.clear()
-
-    def _distance(self) -> float:
-        return (self._members[-1][0].index - self._members[0][0].index) / (self._count - 1)
-
-    def _take(self, dip: tuple[Look, float]) -> None:
-        if self._members:
-            if abs(dip[0].index - self._members[-1][0].index - self._distance()) <= SLACK:
-                self._members[1:] = [(dip[0], max(self._members[-1][1], dip[1]))]
-                self._count += 1
-            return
-        self._dips.append(dip)
-        if (members := self._evenly_apart()) is not None:
-            self._members = [members[0], (dip[0], max(ratio for _, ratio in members))]
-            self._count = DIPS
-            self._dips.clear()
-
-    def _evenly_apart(self) -> list[tuple[Look, float]] | None:
-        """DIPS of the last dips, the newest among them, with STRAY others between them at most."""
-        dips = list(self._dips)
-        for left_out in [None, *range(len(dips) - 1)]:
-            chosen = [dip for n, dip in enumerate(dips) if n != left_out][-DIPS:]
-            distances = [b[0].index - a[0].index for a, b in pairwise(chosen)]
-            if len(chosen) < DIPS or min(distances) < LEAST_DISTANCE:
-                continue
-            if max(distances) - min(distances) <= SLACK and max(distances) * self._frame_s <= MOST_DISTANCE_S:
-                return chosen
-        return None
-
-
-def dip_of(before: Look, here: Look, after: Look) -> tuple[Look, float] | None:
-    """A look whose frame is clearly the one before again, and its change over that beside it."""
-    beside = min(before.activity, after.activity)
-    if beside < MOVING or here.first or after.first or here.change > DIP * beside:
-        return None
-    return here, here.change / beside
 
 
 def unevenness(shown: list[int]) -> float:

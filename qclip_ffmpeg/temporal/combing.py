@@ -56,7 +56,8 @@ class Combs:
     @property
     def over(self) -> NDArray[np.float64]:
         """(2,): what alternation explains over the most of the others."""
-        return self.explained[:, 0] / (self.explained[:, 1:].max(axis=1) + FLOOR)
+        most: NDArray[np.float64] = self.explained[:, 1:].max(axis=1)
+        return self.explained[:, 0] / (most + FLOOR)
 
 
 @cache
@@ -78,7 +79,7 @@ def combs(bands: Array) -> Combs | None:
     energy = in_blocks(rest * rest).sum(axis=1)
     explained, share = [], []
     for slope in ((bands[:, 1:-1, 2:] - bands[:, 1:-1, :-2]) / 2, (below - above) / 2):
-        sums = np.einsum("ol,blw->obw", orders(), in_blocks(rest * slope))
+        sums = np.tensordot(orders(), in_blocks(rest * slope), (1, 1))
         most = energy * in_blocks(slope * slope).sum(axis=1) / BLOCK + NOISE
         told = sums * sums / most
         told = np.stack([told[0], told[1], (told[2] + told[3]) / 2])
@@ -87,7 +88,7 @@ def combs(bands: Array) -> Combs | None:
     return Combs(np.array(explained, np.float64), np.array(share, np.float64))
 
 
-def in_blocks(samples: Array) -> Any:
+def in_blocks(samples: Any) -> Any:
     """(bands, BLOCK, width) -> sums along lines, (bands, BLOCK, blocks across)"""
     bands, lines, width = samples.shape
     return samples[:, :, : width // BLOCK * BLOCK].reshape(bands, lines, -1, BLOCK).sum(axis=3)

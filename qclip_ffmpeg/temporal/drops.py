@@ -1,135 +1,129 @@
-"""Dropped frames: steady motion that for one step goes twice as far, in the same direction, everywhere.
+"""Dropped frames: motion that for one step goes twice as far, in the same direction, everywhere.
 
     shift of a block   2.0  2.1  2.0  4.1  2.0  2.1     a frame is missing before the fourth
-                       1.0  3.0  0.5  4.0  2.0  0.2     a hand shakes: nothing can be said
 
-How far the blocks move is looked at closely (`flow`) only where a step changes the picture as much as two others do.
-What it should be is taken from the two steps before and the two after it; all blocks vote, each as much as its motion
-can be seen. Where the steps beside it are not alike, there is no vote.
+How far the blocks move is looked at closely (`flow`) only where a step changes the picture about as much as two others
+do: of two steps in a hundred. What is known of it then (`evidence`) is judged by a small network that was trained on
+clips from which frames were taken (`benchmarks/temporal/train_drops.py`; a rule set by hand found a third of them).
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer
 from qclip_ffmpeg.temporal.flow import Flow, flow_of
-from qclip_ffmpeg.temporal.looks import Array, Look
+from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.track import Event
 
-BESIDE = 3
+REACH = 3
 """Steps to either side that are looked at."""
-LIVELIER = 0.75
-"""Activity of the step over the highest beside it, at least. Of fast motion everything changes at every step."""
+LIVELIER = 0.6
+"""`Changes.livelier`, at least. Of fast motion everything changes at every step."""
+UNLIKE = 0.2
+"""`Changes.unlike`, at least: there is no stutter."""
 MOVING = 1.0
-"""Activity of all of them, in 8-bit code values."""
-FARTHER = 0.6
-"""Where the change of the step lies between that of one usual step (0) and that of two at once (1), at least. It costs
-little, and leaves two steps in a hundred to be looked at closely."""
-UNLIKE = 0.35
-"""Activity of the weakest of the steps beside over the mean, at least: there is no stutter."""
-MOST_EXTRA = 1.6
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of the flow. "Extra" is how much longer a step is than it should be, over that: 1 for a frame."""
-
-    extra: float
-    """Of the whole picture, at least."""
-    fit: float
-    """What is left of the surprise if a frame is missing, at most: squares of shifts."""
-    unsteady: float
-    """Mean square of how far the steps beside are off, over what they should be, at most."""
-    ahead: float
-    """By how much one of the steps beside may be longer than it should be."""
-    votes: tuple[float, float, float]
-    """The blocks' own: 70 % are above the first, half above the second, 70 % below the third."""
-
-
-ASKED = (
-    Asked(0.6, 0.7, 0.33, 0.35, (0.2, 0.6, 1.6)),
-    Asked(0.45, 1.0, 0.12, 0.2, (0.3, 0.5, 1.4)),  # of steadier motion less
-)
+"""Activity of all steps beside it, in 8-bit code values."""
+FARTHER = 0.5
+"""`Changes.farther`, at least."""
+LONGER = 0.3
+"""Of the blocks' shifts by the two steps beside it, from which on the other two are looked at."""
+KEY_FRAME_MORE = 3.0
+"""Score that is asked beyond the threshold of a key frame: it is coded anew, and jumps a little by itself."""
 BAD_S = 0.2
 """Missing time of full severity."""
 SAME_STEP = 1.4
 """Time to the frame before over that of the steps beside it, at most: of a gap in the time stamps `stamps` tells."""
 
 
-class Drops:
-    """Looks -> drop events, BESIDE looks later. Holds 2 BESIDE + 2 looks."""
+class Judge(msgspec.Struct, frozen=True):
+    """A network of one hidden layer: figures of evidence -> score, the log odds that a frame is missing."""
+
+    mean: list[float]
+    scale: list[float]
+    """(figures,): by which they are centred and divided; 3 is the most that counts then."""
+    hidden: list[list[float]]
+    """(units, figures)"""
+    hidden_bias: list[float]
+    out: list[float]
+    """(units,)"""
+    out_bias: float
+    threshold: float
+    """Score from which on a drop is reported."""
+
+    def score(self, figures: NDArray[np.float32]) -> float:
+        centred = np.clip((figures - np.array(self.mean)) / np.array(self.scale), -3, 3)
+        units = np.tanh(np.array(self.hidden) @ centred + np.array(self.hidden_bias))
+        return float(np.array(self.out) @ units + self.out_bias)
+
+
+@cache
+def bundled_judge() -> Judge:
+    return msgspec.json.decode(files(__package__).joinpath("drops.json").read_bytes(), type=Judge)
+
+
+class Suspect(NamedTuple):
+    """A step that may leave out a frame."""
+
+    look: Look
+    """The frame after it."""
+    figures: NDArray[np.float32]
+    step_s: float
+
+
+class Suspects:
+    """Looks -> steps that are worth a judgement, REACH looks later. Holds 2 REACH + 2 looks."""
 
     def __init__(self) -> None:
-        self._looks: deque[Look] = deque(maxlen=2 * BESIDE + 2)
-        self._cuts: deque[bool] = deque(maxlen=2 * BESIDE + 2)
+        self._looks: deque[Look] = deque(maxlen=2 * REACH + 2)
+        self._cuts: deque[bool] = deque(maxlen=2 * REACH + 2)
         self._flows: dict[int, Flow] = {}
 
-    def add(self, look: Look, is_cut: bool) -> Iterator[Event]:
-        """The drop before the look BESIDE back, if there is one."""
+    def add(self, look: Look, is_cut: bool) -> Suspect | None:
+        """The step to the look REACH back, if it is one."""
         self._looks.append(look)
         self._cuts.append(is_cut or look.first or look.plain)
-        if len(self._looks) == self._looks.maxlen and not any(self._cuts) and self._may_be():
-            self._flows = {n: flow for n, flow in self._flows.items() if n >= self._looks[0].index}
-            if (sure := self._sure()) is not None:
-                here, before = self._looks[BESIDE + 1], self._looks[BESIDE]
-                missing_s = (here.time_s - before.time_s) / BAD_S
-                yield Event("drop", here.time_s, here.end_s, min(1.0, missing_s), sure)
+        if len(self._looks) < 2 * REACH + 2 or any(self._cuts) or (changes := self._changes()) is None:
+            return None
+        self._flows = {n: flow for n, flow in self._flows.items() if n >= self._looks[0].index}
+        at = REACH + 1
+        here = self._flow(at)
+        beside = {n: self._flow(at + n).shift for n in (-1, 1)}
+        if longer(here, np.asarray((beside[-1] + beside[1]) / 2, np.float32)) < LONGER:
+            return None
+        beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
+        look, before = self._looks[at], self._looks[at - 1]
+        return Suspect(look, evidence(here, beside, changes), look.time_s - before.time_s)
 
-    def _may_be(self) -> bool:
-        """Whether the step is livelier than those beside it, and all of them move."""
+    def _changes(self) -> Changes | None:
+        """None where the step is clearly none that leaves out a frame."""
+        at = REACH + 1
         steps = [look.activity for look in self._looks][1:]
-        here = steps.pop(BESIDE)
-        if here < LIVELIER * max(steps) or min(steps) < max(MOVING, UNLIKE * sum(steps) / len(steps)):
-            return False
+        here = steps.pop(REACH)
+        weakest, mean = min(steps), sum(steps) / len(steps)
+        if here < LIVELIER * max(steps) or weakest < max(MOVING, UNLIKE * mean):
+            return None
         times_s = [look.time_s for look in self._looks]
         lengths_s = [b - a for a, b in pairwise(times_s)]
-        step_s = lengths_s.pop(BESIDE)
-        return step_s <= SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2] and self._farther() >= FARTHER
-
-    def _farther(self) -> float:
-        """Where the step lies between one and two usual ones, by how much of the coarse picture changes."""
-        at = BESIDE + 1
+        step_s = lengths_s.pop(REACH)
+        if step_s > SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2]:
+            return None
         one = (self._change(at - 2, at - 1) + self._change(at, at + 1)) / 2
         two = (self._change(at - 3, at - 1) + self._change(at, at + 2)) / 2
-        return (self._change(at - 1, at) - one) / max(two - one, 0.02 * one + 0.01)
+        changes = Changes(here / max(steps), weakest / mean, one, two, self._change(at - 1, at))
+        return changes if changes.farther >= FARTHER else None
 
     def _change(self, before: int, after: int) -> float:
         """Mean absolute difference of two coarse pictures, by their place among the looks."""
         return float(np.abs(self._looks[after].coarse - self._looks[before].coarse).mean())
-
-    def _sure(self) -> float | None:
-        """How sure it is that a frame is missing, 0.5 to 1; None where nothing speaks for it."""
-        at = BESIDE + 1
-        here = self._flow(at)
-        beside = [self._flow(at + n).shift for n in (-1, 1)]
-        if extra_of(here, np.asarray((beside[0] + beside[1]) / 2, np.float32)) < ASKED[-1].extra / 2:
-            return None  # saves the other two
-        beside += [self._flow(at + n).shift for n in (-2, 2)]
-        usual = np.asarray((beside[0] + beside[1]) / 3 + (beside[2] + beside[3]) / 6, np.float32)
-        weight = here.product(usual, usual)
-        total = max(float(weight.sum()), 1e-3)
-        extra = extra_of(here, usual)
-        fit = squares(here, here.shift - 2 * usual) / max(squares(here, here.shift - usual), 1e-3)
-        unsteady = sum(squares(here, shift - usual) for shift in beside) / len(beside) / total
-        ahead = max(float(here.product(usual, shift - usual).sum()) / total for shift in beside)
-        votes = here.product(usual, here.shift - usual) / np.maximum(weight, 1e-9)
-        low, middle, high = weighted_quantiles(votes.ravel(), weight.ravel(), (0.3, 0.5, 0.7))
-        for asked in ASKED:
-            if (
-                asked.extra < extra < MOST_EXTRA
-                and fit < asked.fit
-                and unsteady < asked.unsteady
-                and ahead < asked.ahead
-                and low > asked.votes[0]
-                and middle > asked.votes[1]
-                and high < asked.votes[2]
-            ):
-                return 1 - 0.5 * max(fit / asked.fit, unsteady / asked.unsteady)
-        return None
 
     def _flow(self, at: int) -> Flow:
         """The flow to look `at` from the one before it."""
@@ -139,18 +133,19 @@ class Drops:
         return self._flows[after.index]
 
 
-def extra_of(flow: Flow, usual: Array) -> float:
-    """By how much a flow is longer than the usual shifts (rows, columns, 2), over them: 0 as usual, 1 twice as far."""
-    total = max(float(flow.product(usual, usual).sum()), 1e-3)
-    return float(flow.product(usual, flow.shift - usual).sum()) / total
+class Drops:
+    """Looks -> drop events, REACH looks later."""
 
+    def __init__(self) -> None:
+        self._suspects = Suspects()
 
-def squares(flow: Flow, shift: Array) -> float:
-    return float(flow.product(shift, shift).sum())
-
-
-def weighted_quantiles(values: Any, weights: Array, shares: tuple[float, ...]) -> list[float]:
-    """The lowest value such that at least that share of the weight lies at it or below, for every share."""
-    order = np.argsort(values)
-    sums = np.cumsum(np.maximum(weights[order], 0) + 1e-9)
-    return [float(values[order[int(np.searchsorted(sums, share * sums[-1]))]]) for share in shares]
+    def add(self, look: Look, is_cut: bool) -> Iterator[Event]:
+        """The drop before the look REACH back, if there is one."""
+        if (suspect := self._suspects.add(look, is_cut)) is None:
+            return
+        judge = bundled_judge()
+        over = judge.score(suspect.figures) - judge.threshold - KEY_FRAME_MORE * suspect.look.keyframe
+        if over >= 0:
+            severity = min(1.0, suspect.step_s / BAD_S)
+            sure = 1 / (1 + math.exp(-over))
+            yield Event("drop", suspect.look.time_s, suspect.look.end_s, severity, sure)

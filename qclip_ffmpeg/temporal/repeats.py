@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qclip_ffmpeg.temporal.cadence import Cadences, SparseCadence, unevenness
+from qclip_ffmpeg.temporal.cadence import Cadences, unevenness
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.temporal.runs import STILL, Run, Runs
+from qclip_ffmpeg.temporal.sparse import SparseCadence
 from qclip_ffmpeg.track import Event
 
 FREEZE_S = 0.2
@@ -67,9 +68,9 @@ class Repeats:
     def _take(self, run: Run) -> Iterator[Event]:
         dense = self._cadences.current
         in_step = dense is not None and all(dense.expects(n) for n in range(run.first, run.last + 1))
-        if in_step or self._sparse.is_member(run.first):
+        if in_step or (run.count == 1 and self._sparse.is_member(run.first)):
             return
-        short_s = self._frame_s if run.stillness <= VERY_STILL else self._frame_s / 2
+        short_s = min(FREEZE_S / 4, self._frame_s if run.stillness <= VERY_STILL else self._frame_s / 2)
         if run.end_s - run.start_s > FREEZE_S - short_s - 1e-6:
             yield freeze(run)
         else:

@@ -22,6 +22,8 @@ STILL = 0.35
 """Activity of a repeated frame over that of the steps beside it, at most."""
 STEADY = 0.5
 """Of the steps before, what the last one before a run must have: motion that dies down has less."""
+DYING = 0.25
+"""Of the last step where it has less, what counts beside a run: only complete stillness stands out there."""
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
 SETTLING = 0.6
@@ -99,7 +101,9 @@ class Runs:
             return 0.0
         lively = sorted(self._moving)[-2]
         last = self._moving[-1]
-        return min(lively, last) if lively >= MOVING and last >= STEADY * lively else 0.0
+        if lively < MOVING:
+            return 0.0
+        return min(lively, last) if last >= STEADY * lively else DYING * last
 
     def _remember(self, look: Look, is_cut: bool) -> None:
         if is_cut:

@@ -1,0 +1,107 @@
+"""What speaks for a dropped frame: figures of how far blocks move over one step and over the steps beside it.
+
+    shift of a block   2.0  2.1 [4.1] 2.0  2.1     usual: 2.05; the step is 1.0 of it longer
+                       2.0  2.5 [3.5] 4.0  4.4     usual: 3.2; 0.1 longer, the camera speeds up
+
+Blocks count by what can be seen of their motion (`Flow.product`). "Off" are mean squared distances over the mean square
+of the usual shift; figures that spread over decades are given as natural logarithms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qclip_ffmpeg.temporal.flow import Flow
+from qclip_ffmpeg.temporal.looks import Array
+
+BESIDE = (-2, -1, 1, 2)
+"""Steps whose shifts are asked for; 0 is the one that is judged."""
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+TINY = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is known of a step before its blocks are followed, from how much of the picture changes."""
+
+    livelier: float
+    """Activity of the step over the highest of the three on either side."""
+    unlike: float
+    """Activity of the weakest of these over their mean."""
+    one: float
+    """Mean change of the coarse picture over a step beside it, in 8-bit code values."""
+    two: float
+    """The same over two steps at once."""
+    here: float
+    """The same over this step."""
+
+    @property
+    def farther(self) -> float:
+        """Where the step lies between one (0) and two (1)."""
+        return (self.here - self.one) / max(self.two - self.one, 0.02 * self.one + 0.01)
+
+    def figures(self) -> list[float]:
+        one, two, here = (max(change, TINY) for change in (self.one, self.two, self.here))
+        shares = [self.livelier + 0.01, self.unlike + 0.01, here / one, here / two, two / one]
+        return [float(np.clip(self.farther, -1, 3)), *np.log(shares).tolist()]
+
+
+def usual_of(beside: Mapping[int, Array]) -> Array:
+    """What the shifts (rows, columns, 2) of the step should be, by those beside it."""
+    return np.asarray((beside[-1] + beside[1]) / 3 + (beside[-2] + beside[2]) / 6, np.float32)
+
+
+def longer(flow: Flow, usual: Array) -> float:
+    """By how much a flow is longer than the usual shifts, over them: 0 as usual, 1 twice as far."""
+    total = max(float(flow.product(usual, usual).sum()), TINY)
+    return float(flow.product(usual, flow.shift - usual).sum()) / total
+
+
+def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArray[np.float32]:
+    """The figures of one step, (figures,).
+
+    Args:
+        flow: over the step.
+        beside: shifts (rows, columns, 2) over the steps BESIDE it.
+        changes: of the picture.
+    """
+    usual = usual_of(beside)
+    weight = flow.product(usual, usual)
+    total = max(float(weight.sum()), TINY)
+
+    def off(shift: Array) -> float:
+        return float(flow.product(shift, shift).sum()) / total
+
+    near, far = beside[-1] + beside[1], beside[-2] + beside[2]
+    bent = np.asarray((4 * near - far) / 6, np.float32)  # a parabola through the four, in its middle
+    spread = np.asarray((25 * near - 9 * far) / 32, np.float32)  # the same if a frame is missing there
+    as_one, as_two = off(flow.shift - usual), off(flow.shift - 2 * usual)
+    offs = [as_two / max(as_one, TINY), off(flow.shift - bent), off(flow.shift - 2 * spread)]
+    offs += [off(beside[n] - usual) for n in BESIDE]
+    votes = (flow.product(usual, flow.shift - usual) / np.maximum(weight, 1e-9)).ravel()
+    seen = [
+        quantiles(lengths_of(usual).ravel(), weight.ravel(), (0.5,))[0] + 0.01,
+        float(weight.sum()) ** 2 / max(float((weight * weight).sum()), TINY) + 1,  # blocks that have a say
+        float(np.median(flow.rest)) + 0.1,
+        float(weight.sum()) + 1,
+    ]
+    steps = [flow.shift, *(beside[n] for n in BESIDE)]
+    told = [float(flow.product(usual, step - usual).sum()) / total for step in steps]
+    told += [*np.log(np.array(offs) + TINY), *quantiles(votes, weight.ravel(), SHARES), *np.log(np.maximum(seen, TINY))]
+    return np.asarray([*told, *changes.figures()], np.float32)
+
+
+def lengths_of(shift: Array) -> Array:
+    """(rows, columns, 2) -> (rows, columns)"""
+    return np.asarray(np.sqrt((shift * shift).sum(axis=-1)), np.float32)
+
+
+def quantiles(values: Any, weights: Any, shares: tuple[float, ...]) -> list[float]:
+    """The lowest value such that at least that share of the weight lies at it or below, for every share."""
+    order = np.argsort(values)
+    sums = np.cumsum(np.maximum(weights[order], 0) + 1e-9)
+    places = np.minimum(np.searchsorted(sums, np.array(shares) * sums[-1]), len(order) - 1)
+    return [float(values[order[place]]) for place in places]
