@@ -91,6 +91,23 @@ def test_a_sparse_cadence_is_named(media: Media) -> None:
     assert (event.kind, event.detail) == ("repeat", "24 in 25")
 
 
+def test_a_shot_that_stands_still_between_two_that_move_is_no_freeze(media: Media) -> None:
+    still = "loop=loop=20:size=1:start=30,setpts=N/25/TB,negate=enable='between(n,30,50)'"
+    assert "freeze" not in kinds(events_of(moving(media, "still-shot.mkv", still)))
+
+
+def test_frames_shown_twice_at_ten_a_second_are_no_freeze(media: Media) -> None:
+    slow = "select='not(eq(n,12)+eq(n,16)+eq(n,18)+eq(n,23))',fps=10"
+    assert kinds(events_of(moving(media, "ten.mkv", slow, rate=10))) == ["judder"]
+
+
+def test_a_drop_among_uneven_motion_is_found(media: Media) -> None:
+    """A camera that turns to and fro as it travels."""
+    sway = "scroll=horizontal=0.008,rotate=0.06*sin(2*PI*n/40),crop=400:220,select='not(eq(n,45))',setpts=N/25/TB"
+    path = media("sway.mkv", 4, SIZE, 25, source="color=gray", filters=STILL + "," + sway, **X264)
+    assert [(event.kind, event.start_s) for event in events_of(path)] == [("drop", 1.8)]
+
+
 def test_uneven_repeats_are_judder(media: Media) -> None:
     uneven = "+".join(f"eq(n,{n})" for n in (30, 34, 35, 37, 43, 46, 47, 52, 54, 58))
     [event] = events_of(moving(media, "judder.mkv", f"select='not({uneven})',fps=25"))

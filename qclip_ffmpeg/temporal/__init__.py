@@ -33,6 +33,8 @@ from qclip_ffmpeg.track import EVENT_FLAGS, Event
 BLACK_LIMITED = 16.0
 """8-bit code value of black in limited range; 0 in full."""
 DEFAULT_FRAME_S = Fraction(1, 25)
+ACTIVITIES = 600
+"""Frames whose activity is remembered for the window they are in: the last of a longer one."""
 UNLIKE_AFTER_FREEZE = 0.8
 """Severity of a cut where a freeze ends, at least."""
 TOO_SMALL = "the picture is too small to look for freezes, flicker and the like in it"
@@ -58,6 +60,7 @@ class TemporalWatch:
         self._flicker = Flicker(black, shown_s)
         self._stamps = Stamps(info.time_base, frame_s)
         self._timeline = Timeline()
+        self._activities: deque[tuple[float, float]] = deque(maxlen=ACTIVITIES)
         self._end_s = 0.0
         self._too_small = False
 
@@ -87,6 +90,7 @@ class TemporalWatch:
         if (look := self._looker.look(frame)) is None:
             self._too_small = True
             return [*self._judge_rest(), False]
+        self._activities.append((look.time_s, look.activity))
         return [self._take(judged, cut) for judged, cut in self._cuts.add(look)]
 
     def look(self, window: Window) -> frozenset[str]:
@@ -95,11 +99,13 @@ class TemporalWatch:
         Returns:
             What happened in it, as flags of its segment, as far as is known by now.
         """
-        event = combing(window.frames, float(window.start_s), float(window.end_s))
+        start_s, end_s = float(window.start_s), float(window.end_s)
+        activity = sorted(activity for time_s, activity in self._activities if start_s <= time_s < end_s)
+        event = combing(window.frames, start_s, end_s, activity[len(activity) // 2] if activity else 0.0)
         self._note([event] if event is not None else [])
-        flags = self._timeline.kinds_between(float(window.start_s), float(window.end_s))
+        flags = self._timeline.kinds_between(start_s, end_s)
         under_way = {"black": self._black.since_s, "flicker": self._flicker.since_s, "freeze": self._repeats.since_s}
-        flags |= {kind for kind, since_s in under_way.items() if since_s is not None and since_s < window.end_s}
+        flags |= {kind for kind, since_s in under_way.items() if since_s is not None and since_s < end_s}
         return frozenset(flags & set(EVENT_FLAGS))
 
     def end(self) -> None:

@@ -33,8 +33,8 @@ BLOCK = 16
 ACROSS, DOWN = 1.3, 1.8
 """What alternation explains over the most that another order does, of shifts across and down, from which on a window
 is combed. Texture that was sampled too coarsely alternates down by itself."""
-LEAST_MOTION = 0.3
-"""Mean change of the thumbnail, the median picture's, in 8-bit code values: where nothing moves fields are alike."""
+LEAST_ACTIVITY = 0.5
+"""`Look.activity` of a window's median picture, in 8-bit code values: where nothing moves fields are alike."""
 NOISE = 500.0
 """Added to the energy a block's sums are held against, in code values to the fourth."""
 FLOOR = 0.05
@@ -94,12 +94,17 @@ def in_blocks(samples: Any) -> Any:
     return samples[:, :, : width // BLOCK * BLOCK].reshape(bands, lines, -1, BLOCK).sum(axis=3)
 
 
-def combing(frames: Sequence[Frame], start_s: float, end_s: float) -> Event | None:
-    """The event of a window whose picked frames are combed, together; None of another."""
+def combing(frames: Sequence[Frame], start_s: float, end_s: float, activity: float) -> Event | None:
+    """The event of a window whose picked frames are combed, together; None of another.
+
+    Args:
+        frames: that were picked.
+        start_s: of the window.
+        end_s: of the window.
+        activity: of its median frame.
+    """
     looked_at = [frame for frame in frames if "interlaced" not in frame.flags]
-    if not looked_at or 2 * len(looked_at) <= len(frames):
-        return None
-    if sorted(frame.motion for frame in looked_at)[len(looked_at) // 2] < LEAST_MOTION:
+    if activity < LEAST_ACTIVITY or 2 * len(looked_at) <= len(frames):
         return None
     each = [found for frame in looked_at if (found := combs(frame.lines())) is not None]
     if not each:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qclip_ffmpeg.temporal.looks import Array
 
@@ -116,9 +117,11 @@ def blocks_along(length: int) -> Array:
 def shifted(picture: Array, shift: Array) -> Array:
     """The picture with every cell fetched from where its blocks went, bilinear."""
     rows, columns = (side // CELL for side in picture.shape)
-    padded = np.pad(shift, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    of_cell = (padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]) / 4
-    moved = np.repeat(np.repeat(of_cell, CELL, axis=0), CELL, axis=1)
+    above, below = cells_beside(rows)
+    left_of, right_of = cells_beside(columns)
+    of_row = shift[above] + shift[below]
+    of_cell = (of_row[:, left_of] + of_row[:, right_of]) / 4
+    moved = of_cell[np.arange(rows * CELL) // CELL][:, np.arange(columns * CELL) // CELL]
     height, width = rows * CELL, columns * CELL
     x = np.clip(np.arange(width, dtype=np.float32) + moved[..., 0], 0, np.float32(width - 1.001))
     y = np.clip(np.arange(height, dtype=np.float32)[:, None] + moved[..., 1], 0, np.float32(height - 1.001))
@@ -128,3 +131,10 @@ def shifted(picture: Array, shift: Array) -> Array:
     upper = flat[place] * (1 - right) + flat[place + 1] * right
     lower = flat[place + width] * (1 - right) + flat[place + width + 1] * right
     return np.asarray(upper * (1 - low) + lower * low, np.float32)
+
+
+@cache
+def cells_beside(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of every cell in a row of so many: the first and the last block that it is in, (cells,) each."""
+    cell = np.arange(count)
+    return np.maximum(cell - 1, 0), np.minimum(cell, count - 2)

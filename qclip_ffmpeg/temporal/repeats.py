@@ -59,7 +59,7 @@ class Repeats:
 
     def end(self) -> Iterator[Event]:
         """What was under way when the video ended."""
-        if (run := self._runs.end()) is not None:
+        if (run := self._runs.end()) is not None and not run.jumped:
             yield freeze(run)
         yield from self._cadences.end()
         yield from self._sparse.end()
@@ -72,7 +72,8 @@ class Repeats:
             return
         short_s = min(FREEZE_S / 4, self._frame_s if run.stillness <= VERY_STILL else self._frame_s / 2)
         if run.end_s - run.start_s > FREEZE_S - short_s - 1e-6:
-            yield freeze(run)
+            if not run.jumped:
+                yield freeze(run)
         else:
             self._pending.append(run)
 

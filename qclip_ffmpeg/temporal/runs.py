@@ -34,6 +34,8 @@ SETTLED_STEPS = 3
 least, has SETTLED at most."""
 KEY_FRAME_AFTER = 3
 """Still steps after which a key frame may differ: it is coded anew."""
+JUMP = 1.8
+"""Change to the picture that a run holds, over the highest before it, from which on it is another shot, a still one."""
 END_FREEZE_S = 0.5
 END_STILL = 0.1
 """A freeze that lasts to the end has one sharp edge only: it must be longer, and stiller."""
@@ -50,6 +52,8 @@ class Run:
     """When the next new frame is shown."""
     stillness: float
     """Activity within over activity beside it."""
+    jumped: bool
+    """The picture that is held came with a jump: a shot that stands still by itself, whose cut was not clear."""
 
     @property
     def count(self) -> int:
@@ -61,19 +65,21 @@ class Runs:
 
     def __init__(self) -> None:
         self._moving: deque[float] = deque(maxlen=REMEMBERED)  # activity of the last steps, runs left out
+        self._changes: deque[float] = deque(maxlen=REMEMBERED)  # of the same steps
         self._settling: list[Look] = []  # may be the beginning of a run
         self._run: list[Look] = []
         self._edge = 0.0  # activity beside the run under way
+        self._jumped = False  # to the picture it holds
 
     @property
     def since_s(self) -> float | None:
-        """When the run under way began; None where there is none."""
-        return self._run[0].time_s if self._run else None
+        """When the run under way began; None where there is none, and in a shot that stands still by itself."""
+        return self._run[0].time_s if self._run and not self._jumped else None
 
     def add(self, look: Look, is_cut: bool) -> Run | None:
         """The run that ends with the frame before this one, if one does."""
         if look.first or look.plain:
-            self._moving.clear()
+            self._forget()
             self._run, self._settling = [], []
             return None
         if self._run:
@@ -86,6 +92,8 @@ class Runs:
             return ended
         if not self._settling:
             self._edge = self._edge_now()
+            changes = list(self._changes)
+            self._jumped = len(changes) > 1 and changes[-1] > JUMP * max(changes[:-1])
         if not is_cut and look.change < STILL * self._edge:
             self._run = [look]
         elif not is_cut and look.change < SETTLING * self._edge and len(self._settling) < SETTLING_STEPS:
@@ -107,13 +115,19 @@ class Runs:
 
     def _remember(self, look: Look, is_cut: bool) -> None:
         if is_cut:
-            self._moving.clear()
+            self._forget()
         else:
             self._moving.append(look.activity)
+            self._changes.append(look.change)
+
+    def _forget(self) -> None:
+        self._moving.clear()
+        self._changes.clear()
 
     def _give_up(self) -> None:
         """It was motion after all."""
         self._moving.extend(look.activity for look in (*self._settling, *self._run))
+        self._changes.extend(look.change for look in (*self._settling, *self._run))
         self._settling, self._run = [], []
 
     def _ended(self, after: Look | None) -> Run | None:
@@ -133,7 +147,7 @@ class Runs:
         frames = [*self._settling, *self._run]
         self._settling, self._run = [], []
         end_s = frames[-1].end_s if after is None else after.time_s
-        return Run(frames[0].index, frames[-1].index, frames[0].time_s, end_s, most / edge)
+        return Run(frames[0].index, frames[-1].index, frames[0].time_s, end_s, most / edge, self._jumped)
 
     def end(self) -> Run | None:
         """A run that lasts to the end of the video."""
