@@ -5,8 +5,8 @@
 
 Of every clean clip in RESULTS/clips that moves each frame is left out once, every eighth at a time. Those whose step
 stands out by the truth's own measure (`displacement`) are what is to be found, the clip as it is what is not to be.
-Sources take turns in five folds: prints recall at so and so many false reports, and the scores those have, of a straight
-line and of the network.
+Sources take turns in five folds: prints recall at so and so many false reports, and the scores those have, of a
+straight line and of the network.
 """
 
 import argparse
@@ -35,6 +35,8 @@ FOLDS = 5
 HIDDEN = 8
 STEPS = 400
 FALSE = (0, 1, 2, 4, 8, 16)
+MINUTES_A_FALSE = 10.0
+"""Sets the threshold: of steps of left-out sources, one is above it in so long a time."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("results", type=Path, metavar="RESULTS")
     made.add_argument("-o", "--output", type=Path, required=True, metavar="WEIGHTS")
-    made.add_argument("--threshold", type=float, default=3.0, help="score from which on a drop is reported")
     made.add_argument("--leave-out", nargs="*", default=[], metavar="SOURCE", help="their motion is not to be trusted")
     return made
 
@@ -161,13 +162,15 @@ def main() -> None:
     dropped = np.array([example.dropped for example in found.seen])
     print(f"{found.minutes:.1f} minutes, {len({e.source for e in found.seen})} sources with suspects")
     print(f"looked at closely: {dropped.sum()} of {found.dropped} dropped frames, {(~dropped).sum()} other steps")
+    threshold = 0.0
     for hidden in (0, HIDDEN):
         scores = left_out_scores(found.seen, hidden)
         false = np.sort(scores[~dropped])[::-1]
         shares = [f"{n}: {(scores[dropped] > false[n]).sum() / found.dropped:.1%} (from {false[n]:.2f})" for n in FALSE]
         print(f"{hidden or 'no'} hidden units, recall at so many false: " + ", ".join(shares))
+        threshold = float(false[int(found.minutes / MINUTES_A_FALSE)])
     figures = np.stack([example.figures for example in found.seen])
-    judge = msgspec.structs.replace(trained(figures, dropped, HIDDEN), threshold=options.threshold)
+    judge = msgspec.structs.replace(trained(figures, dropped, HIDDEN), threshold=round(threshold, 2))
     write_atomically(options.output, msgspec.json.encode(judge) + b"\n")
     print(f"written to {options.output}", file=sys.stderr)
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer
+from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, blocks_with_a_say, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.flow import Flow, flow_of
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.track import Event
@@ -36,6 +36,10 @@ FARTHER = 0.5
 """`Changes.farther`, at least."""
 LONGER = 0.3
 """Of the blocks' shifts by the two steps beside it, from which on the other two are looked at."""
+LEAST_BLOCKS = 10.0
+"""Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
+LONGEST_STEP_S = 0.075
+"""In slower videos motion is another from step to step: nothing is reported."""
 KEY_FRAME_MORE = 3.0
 """Score that is asked beyond the threshold of a key frame: it is coded anew, and jumps a little by itself."""
 BAD_S = 0.2
@@ -100,6 +104,9 @@ class Suspects:
         if longer(here, np.asarray((beside[-1] + beside[1]) / 2, np.float32)) < LONGER:
             return None
         beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
+        usual = usual_of(beside)
+        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS:
+            return None
         look, before = self._looks[at], self._looks[at - 1]
         return Suspect(look, evidence(here, beside, changes), look.time_s - before.time_s)
 
@@ -114,7 +121,7 @@ class Suspects:
         times_s = [look.time_s for look in self._looks]
         lengths_s = [b - a for a, b in pairwise(times_s)]
         step_s = lengths_s.pop(REACH)
-        if step_s > SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2]:
+        if step_s > min(LONGEST_STEP_S, SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2]):
             return None
         one = (self._change(at - 2, at - 1) + self._change(at, at + 1)) / 2
         two = (self._change(at - 3, at - 1) + self._change(at, at + 2)) / 2

@@ -60,6 +60,11 @@ def longer(flow: Flow, usual: Array) -> float:
     return float(flow.product(usual, flow.shift - usual).sum()) / total
 
 
+def blocks_with_a_say(weight: Array) -> float:
+    """How many blocks of equal weight would weigh as evenly: 1 where all weight is on one."""
+    return float(weight.sum()) ** 2 / max(float((weight * weight).sum()), TINY)
+
+
 def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArray[np.float32]:
     """The figures of one step, (figures,).
 
@@ -84,7 +89,7 @@ def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArr
     votes = (flow.product(usual, flow.shift - usual) / np.maximum(weight, 1e-9)).ravel()
     seen = [
         quantiles(lengths_of(usual).ravel(), weight.ravel(), (0.5,))[0] + 0.01,
-        float(weight.sum()) ** 2 / max(float((weight * weight).sum()), TINY) + 1,  # blocks that have a say
+        blocks_with_a_say(weight) + 1,
         float(np.median(flow.rest)) + 0.1,
         float(weight.sum()) + 1,
     ]
