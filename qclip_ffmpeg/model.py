@@ -40,11 +40,14 @@ SIMILARITY_TEMPERATURE = 0.01  # CLIP's; turns similarities into level probabili
 Levels = Literal["prompts", "zero-shot", "vectors", "linear"]
 """What features are set against: five "prompts" with learned context and score vector; the same with nothing learned
 ("zero-shot", after CLIP-IQA, Wang et al., arXiv 2207.12396); five learned "vectors"; nothing, a "linear" probe."""
-Measure = Literal["motion", "display"]
+Measure = Literal["motion", "display", "enlargement"]
 """What a head may be told beside the frames, which do not show it. "motion": log(1 + the mean motion of the window in
 8-bit code values), since less of the same damage is seen where there is motion. "display": log2(lines the picture takes
-on the display / 480), since the same features mean something else there: level vectors move along with it."""
+on the display / 480), since the same features mean something else there: level vectors move along with it.
+"enlargement": log2(lines the picture takes on the display / lines it is stored with), since a picture that is soft by
+nature and one that was coded small look alike."""
 DISPLAY_LINES = 480  # where "display" is 0
+LARGEST_ENLARGEMENT = 8  # of the training; nothing is told of pictures that are made smaller
 LINES_TOLD = (270, 1080)  # a head is told of no fewer and no more: nothing says that the line goes on
 MOST_SQUARES = 1024
 Frozen = dict[str, Tensor]
