@@ -16,8 +16,10 @@ from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Rule
 
 END_SLOPE = 0.5
-LEAST_POINTS_A_DOUBLING = 5.0
-"""Scores are too noisy to say of a ladder's top that bits are worth nothing there."""
+LEAST_POINTS_A_DOUBLING = 12.0
+"""Scores flatten out at the top of a ladder, where VMAF still rises by 10 to 16 a doubling."""
+BESIDE_ONE = 1.5
+"""How much more is allowed where there is but one other rung to compare with: such pairs are further apart."""
 
 
 def lone_bitrate_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
@@ -33,17 +35,17 @@ def lone_bitrate_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list
     found = []
     for of_codec in by_codec([new for new, old in both(ladder.rungs, ladder) if is_same(new, old)]):
         points = [point for rung in of_codec if (point := rate_point(rung, ladder.baseline[rung.name]))]
-        for rung, lost, value in lost_alone(points, rule.max):
+        for rung, lost, value, limit in lost_alone(points, rule.max):
             if rung.name not in chosen:
                 continue
             old = ladder.baseline[rung.name]
             message = (
                 f"its bitrate went from {old.bitrate_kbps:.0f} to {rung.bitrate_kbps:.0f} kbit/s, "
                 f"{measure(100 * abs(1 - 2**-lost), '%')} {'less' if lost >= 0 else 'more'} than the rungs next to it "
-                f"lead to expect: {abs(value):.1f} points on the baseline's own curve; {rule.max:.1f} less is allowed"
+                f"lead to expect: {abs(value):.1f} points on the baseline's own curve; {limit:.1f} less is allowed"
             )
             moments = [segment for _, segment in falls(at_same_time(rung, old))] or worst_segments(rung.track)
-            found.append(Found(rung.name, [rung.name], value, message, rule.max, "max", value > rule.max, moments))
+            found.append(Found(rung.name, [rung.name], value, message, limit, "max", value > limit, moments))
     return found
 
 
@@ -67,17 +69,18 @@ def rate_point(new: Rung, old: Rung) -> RateChange | None:
     return RateChange(new, math.log2(before), math.log2(after / before), score_of(old))
 
 
-def lost_alone(points: Sequence[RateChange], limit: float) -> list[tuple[Rung, float, float]]:
-    """Of each rung of a codec the bits that it lost by itself, in doublings, and what they were worth, in score points.
+def lost_alone(points: Sequence[RateChange], most: float) -> list[tuple[Rung, float, float, float]]:
+    """Of each rung of a codec the bits that it lost by itself, in doublings, what they were worth and what may be.
 
     The worst rung is looked at first. Once it is beyond the limit the others are looked at without it: else a rung
     beside it would seem to have kept, and one further off to have lost, what it did not.
     """
-    left, said = list(points), dict[str, tuple[Rung, float, float]]()
+    left, said = list(points), dict[str, tuple[Rung, float, float, float]]()
     while len(left) > 1:
+        limit = most * (BESIDE_ONE if len(left) == 2 else 1)
         for at, point in enumerate(left):
             lost = expected_change(left, at) - point.change
-            said[point.rung.name] = point.rung, lost, lost * points_a_doubling(left, at)
+            said[point.rung.name] = point.rung, lost, lost * points_a_doubling(left, at), limit
         worst = max(left, key=lambda point: said[point.rung.name][2])
         if said[worst.rung.name][2] <= limit:
             break
