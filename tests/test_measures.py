@@ -14,13 +14,13 @@ from tiny_training import ALL_TRAIN, cache_in, quiet, recipe_for, replace, train
 
 from qclip_ffmpeg.checkpoint import load_model, save_checkpoint
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import Joint, LevelHead, QClip, Statistics
+from qclip_ffmpeg.model import Joint, LevelHead, Measure, QClip, Statistics
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.train.config import check_recipe
-from qclip_ffmpeg.train.heads import MEASURE_SHARE, Emphasis, feature_weights, standardise
+from qclip_ffmpeg.train.heads import MEASURE_SHARES, Emphasis, feature_weights, standardise
 from qclip_ffmpeg.views import Display
 
 pytest_plugins = ["train_fixtures", "model_fixtures"]
@@ -155,10 +155,11 @@ def test_a_trained_head_uses_what_it_is_told(rated: Path, tiny: object, tmp_path
     assert (heads[0].measure_mean[1], heads[0].measure_scale[1]) == (0, 1), "the display multiplies as it is"
 
 
-def test_a_measure_weighs_a_share_of_all_features() -> None:
+@pytest.mark.parametrize("measure", ["motion", "enlargement"])
+def test_a_measure_weighs_a_share_of_all_features(measure: Measure) -> None:
     rng = np.random.default_rng(0)
     features, measures = (torch.from_numpy(rng.normal(3, 2, size=(500, n))).float() for n in (40, 1))
-    head = LevelHead(40, ("motion",))
+    head = LevelHead(40, (measure,))
     weights = torch.ones(40)
     weights[:10] = 4.0
     standardise(head, features, measures, weights)
@@ -166,7 +167,7 @@ def test_a_measure_weighs_a_share_of_all_features() -> None:
     assert seen.mean(dim=0).abs().max() < 1e-4
     variance = seen.var(dim=0, correction=0)
     torch.testing.assert_close(variance[:40], weights, rtol=2e-3, atol=0)
-    assert variance[40].item() == pytest.approx(MEASURE_SHARE * weights.sum().item(), rel=2e-3)
+    assert variance[40].item() == pytest.approx(MEASURE_SHARES[measure] * weights.sum().item(), rel=2e-3)
 
 
 def test_where_emphasis_lies() -> None:
