@@ -167,7 +167,7 @@ def save_checkpoint(path: Path, card: Card, trained: dict[str, Tensor]) -> None:
     Args:
         path: where to.
         card: of the model.
-        trained: the tensors of QClip apart from its towers (`QClip.trained_names`), and, where the card has a domain,
+        trained: the tensors of QClip apart from its towers (`QClip.trained_tensors`), and, where the card has a domain,
             those of `Domain.tensors`.
     """
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in trained.items()}

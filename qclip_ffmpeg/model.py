@@ -253,9 +253,9 @@ class QClip(nn.Module):
         projected = tower.project(pooled)
         return shared.text_joint(pooled, projected) if shared else projected
 
-    def trained_names(self) -> list[str]:
-        """Names of what a checkpoint holds: all but the frozen towers."""
-        return [name for name in self.state_dict() if not name.startswith(("tower.", "text."))]
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds, by name: all but the frozen towers. They are the model's own tensors, not copies."""
+        return {name: t for name, t in self.state_dict().items() if not name.startswith(("tower.", "text."))}
 
 
 def context_start(tower: TextTower, context_tokens: int) -> int:

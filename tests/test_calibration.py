@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_model import random_qclip, trained_tensors
+from tiny_model import random_qclip
 
 from qclip_ffmpeg.calibration import Calibration, NoiseBand
 from qclip_ffmpeg.checkpoint import (
@@ -68,7 +68,7 @@ def calibrated(plain: LoadedModel, folder: Path, domain: Domain | None = None, *
     domain = domain or domain_for(plain.qclip.feature_dim)
     card = replace(plain.card, calibration=MAP, noise_band=NOISE, domain=domain.card)
     path = folder / "mine.safetensors"
-    save_checkpoint(path, replace(card, **changes), trained_tensors(random_qclip()) | domain.tensors())
+    save_checkpoint(path, replace(card, **changes), random_qclip().trained_tensors() | domain.tensors())
     return path
 
 

@@ -325,9 +325,7 @@ def calibrate_command(
         if noise_labels is not None:
             noise = NoiseClips(noise_labels.name, more[0], look(scorer, more[0], sampling, progress))
     card, domain, report = calibrated(model, labels.name, clips, sampling, seen, name, noise)
-    state = model.qclip.state_dict()
-    held = {name: state[name] for name in model.qclip.trained_names()}
-    save_checkpoint(out, card, held | (domain.tensors() if domain else {}))
+    save_checkpoint(out, card, model.qclip.trained_tensors() | (domain.tensors() if domain else {}))
     write_json(report_path, report)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from qclip_ffmpeg.errors import UsageError
@@ -176,6 +175,8 @@ def quadratic_ridge(x: Tensor, y: Tensor, strength: float, weight: Tensor, rank:
         weight: (N,), of each sample's squared error.
         rank: Q, below I.
     """
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
     offset = y.mean()
     samples, inputs = x.shape
     size = x.square().sum() / samples

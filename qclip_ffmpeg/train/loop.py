@@ -320,8 +320,7 @@ class Trainer:
     def _trained(self) -> dict[str, Tensor]:
         """A copy of what a checkpoint holds."""
         self._refresh_text()
-        state = self.qclip.state_dict()
-        return {name: state[name].detach().cpu().clone() for name in self.qclip.trained_names()}
+        return {name: tensor.cpu().clone() for name, tensor in self.qclip.trained_tensors().items()}
 
     def _save_state(self) -> None:
         """All that a killed run needs to go on, in one file."""
@@ -455,7 +454,6 @@ def save_model(
 ) -> Card:
     """Write the checkpoint of a run: a few MB, without its backbone. It is called after what decided the run, or
     what the recipe says."""
-    state = model.qclip.state_dict()
     card = msgspec.structs.replace(
         model.card,
         id=model_id or f"qclip-{run_id[:12]}",
@@ -463,7 +461,7 @@ def save_model(
         description=description,
         score_map=mapped,
     )
-    save_checkpoint(folder / MODEL_FILE, card, {name: state[name] for name in model.qclip.trained_names()})
+    save_checkpoint(folder / MODEL_FILE, card, model.qclip.trained_tensors())
     return card
 
 
