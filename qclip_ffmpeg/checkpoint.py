@@ -25,7 +25,8 @@ from qclip_ffmpeg.calibration import Calibration, NoiseBand, calibration_problem
 from qclip_ffmpeg.domain import DOMAIN_PREFIX, Domain, DomainCard, domain_of
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.files import replacing, write_atomically
-from qclip_ffmpeg.model import LEVELS, ModelConfig, QClip, Statistics
+from qclip_ffmpeg.heads import LEVELS
+from qclip_ffmpeg.model import ModelConfig, QClip, Statistics
 from qclip_ffmpeg.track import ModelStatus
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"

@@ -22,10 +22,11 @@ from qclip_ffmpeg.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from qclip_ffmpeg.description import domain_warnings, model_warnings
 from qclip_ffmpeg.domain import Domain, DomainCard, is_odd_size
 from qclip_ffmpeg.emit.sidecar import from_json, to_json
 from qclip_ffmpeg.errors import ModelError
-from qclip_ffmpeg.measurement import ProbeSettings, domain_warnings, model_warnings, probe
+from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.track import pool
@@ -207,7 +208,7 @@ def test_a_track_says_it_all(plain: LoadedModel, tmp_path: Path, media: Any) -> 
     [warning] = domain_warnings(track.segments)
     assert warning in track.warnings
     assert warning.startswith("1 of 1 segments are unlike anything the model was trained on")
-    assert not any("calibrated" in w for w in model_warnings(model, ProbeSettings()))
+    assert not any("calibrated" in w for w in model_warnings(model, ProbeSettings().display))
     assert from_json(to_json(track), "x") == track
 
 

@@ -14,7 +14,8 @@ from tiny_training import ALL_TRAIN, cache_in, quiet, recipe_for, replace, train
 
 from qclip_ffmpeg.checkpoint import load_model, save_checkpoint
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import Joint, LevelHead, QClip, Statistics
+from qclip_ffmpeg.heads import LevelHead
+from qclip_ffmpeg.model import Joint, QClip, Statistics
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews

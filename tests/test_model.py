@@ -14,22 +14,16 @@ from qclip_ffmpeg.adapters import AdapterConfig, ProjectionAdapter, SharedAdapte
 from qclip_ffmpeg.backbone import ImageTower, OpenClipConfig, Tower, TrunkSizes
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, WEIGHTS_DIR, find_model, read_backbone, read_checkpoint
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import (
+from qclip_ffmpeg.heads import (
     LEVEL_SCORES,
     LEVELS,
-    Joint,
     LevelHead,
     LinearHead,
-    ModelConfig,
     PromptHead,
-    QClip,
-    Statistics,
     ZeroShotHead,
-    context_start,
-    level_prompts,
     nearest_levels,
-    token_statistics,
 )
+from qclip_ffmpeg.model import Joint, ModelConfig, QClip, Statistics, context_start, level_prompts, token_statistics
 from qclip_ffmpeg.scorer import Scorer
 
 pytest_plugins = ["model_fixtures"]

@@ -14,13 +14,12 @@ from qclip_ffmpeg.backbone import BackboneConfig, TowerConfig
 from qclip_ffmpeg.checkpoint import SUFFIX, WEIGHTS_DIR, Card, LoadedModel, check_card, read_backbone, sha256_of_file
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.fusion import Fusion
+from qclip_ffmpeg.heads import Measure, StandardisedHead
 from qclip_ffmpeg.model import (
     Joint,
     Levels,
-    Measure,
     ModelConfig,
     QClip,
-    StandardisedHead,
     Statistics,
     context_start,
     level_prompts,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import LevelHead, LinearHead, ModelConfig, StandardisedHead, Statistics
+from qclip_ffmpeg.heads import LevelHead, LinearHead, StandardisedHead
+from qclip_ffmpeg.model import ModelConfig, Statistics
 from qclip_ffmpeg.views import View
 
 LEVEL_SPREAD = 25.0  # score units; how soft the levels are at the start

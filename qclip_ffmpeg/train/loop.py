@@ -24,7 +24,8 @@ from torch import Tensor
 from qclip_ffmpeg.checkpoint import Card, LoadedModel, check_tensors, save_checkpoint
 from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
-from qclip_ffmpeg.model import Frozen, QClip, StandardisedHead, level_prompts
+from qclip_ffmpeg.heads import StandardisedHead
+from qclip_ffmpeg.model import Frozen, QClip, level_prompts
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, joined
