@@ -29,6 +29,10 @@ CHECKS: dict[str, tuple[Check, str]] = {
     "baseline.segment_drop": (comparisons.segment_drop, "segments at the same times in a rung and its baseline"),
     "baseline.steady_drop": (comparisons.steady_drop, "two segments at the same times in a rung and its baseline"),
     "baseline.ladder_drop": (comparisons.ladder_drop, "two rungs that the baseline has, too"),
+    "baseline.lone_bitrate_drop_percent": (
+        comparisons.lone_bitrate_drop,
+        "two rungs of one codec whose bitrates were measured in both ladders",
+    ),
     "baseline.bd_score": (comparisons.bd_score, "rate-quality curves of both ladders that overlap"),
     "baseline.bd_rate_percent": (comparisons.bd_rate, "rate-quality curves of both ladders that overlap"),
 }

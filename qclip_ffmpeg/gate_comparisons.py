@@ -4,13 +4,18 @@ import math
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from statistics import fmean
+from typing import NamedTuple
 
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_noise import any_encode, same_encode, same_segment, uncertain, widened
+from qclip_ffmpeg.gate_noise import any_encode, is_same, same_encode, same_segment, uncertain, widened
 from qclip_ffmpeg.gate_rules import Found, Ladder, at_same_time, falls, measure
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Rule
 from qclip_ffmpeg.track import SegmentScore
+
+END_SLOPE = 0.5
+ALONE_WITH_ONE = 1.25
+"""How much more than with several rungs around it a rung may lose beside one: of the same 140, one went beyond that."""
 
 
 def by_codec(rungs: Sequence[Rung]) -> list[list[Rung]]:
@@ -182,6 +187,68 @@ def together(rule: Rule, subject: Found, fallen: list[float], of: str, moments: 
     return subject._replace(
         value=value, message=message, limit=limit, bound="max", failed=value > limit, moments=moments
     )
+
+
+def lone_bitrate_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
+    """baseline.lone_bitrate_drop_percent: a rung lost bits that the rungs around it kept.
+
+    Another preset or encoder moves the bitrates of all rungs alike, most where the rungs are alike. So a rung's change
+    is held against the one that the rungs of its codec next to it had. Where there is but one, more is allowed.
+    """
+    chosen = {rung.name for rung in rungs}
+    found = []
+    for of_codec in by_codec([new for new, old in both(ladder.rungs, ladder) if is_same(new, old)]):
+        points = [point for rung in of_codec if (point := doublings(rung, ladder.baseline[rung.name]))]
+        if len(points) < 2:
+            continue
+        assert rule.max is not None
+        limit = rule.max * (1 if len(points) > 2 else ALONE_WITH_ONE)
+        for at, (rung, _, change) in enumerate(points):
+            if rung.name not in chosen:
+                continue
+            value = 100 * (1 - 2 ** (change - expected_change(points, at)))
+            old = ladder.baseline[rung.name]
+            message = (
+                f"the bitrate went from {old.bitrate_kbps:.0f} to {rung.bitrate_kbps:.0f} kbit/s: {abs(value):.1f} % "
+                f"{'less' if value >= 0 else 'more'} than after what the rungs next to it did; "
+                f"{measure(limit, '%')} less is allowed"
+            )
+            moments = [segment for _, segment in falls(at_same_time(rung, old))] or worst_segments(rung.track)
+            found.append(Found(rung.name, [rung.name], value, message, limit, "max", value > limit, moments))
+    return found
+
+
+class Doublings(NamedTuple):
+    """A rung's bitrate and what became of it, in doublings: log2 of kbit/s, and of their ratio."""
+
+    rung: Rung
+    bitrate: float
+    """In the baseline."""
+    change: float
+
+
+def doublings(new: Rung, old: Rung) -> Doublings | None:
+    """None: one of the bitrates was not measured."""
+    rates = [rung.track.source.video.bitrate_kbps if rung.track.source.video else None for rung in (old, new)]
+    before, after = (rate if rate and math.isfinite(rate) and rate > 0 else None for rate in rates)
+    if before is None or after is None:
+        return None
+    return Doublings(new, math.log2(before), math.log2(after / before))
+
+
+def expected_change(points: Sequence[Doublings], at: int) -> float:
+    """What the change of a rung should be by that of the others: between two on the line through them.
+
+    At an end the line is followed half as steeply: of 140 rungs encoded again with other presets at equal VMAF that
+    left the least (docs/gate.md). With one other rung it is that one's.
+    """
+    if len(points) == 2:
+        return points[1 - at].change
+    inside = 0 < at < len(points) - 1
+    near, far = (at - 1, at + 1) if inside else (1, 2) if at == 0 else (at - 1, at - 2)
+    (_, x0, y0), (_, x1, y1) = points[near], points[far]
+    along = (points[at].bitrate - x0) / (x1 - x0) if x1 != x0 else 0.5
+    return y0 + (1 if inside else END_SLOPE) * min(max(along, -1.0), 1.0) * (y1 - y0)
 
 
 def bd_score(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:

@@ -139,6 +139,14 @@ BASELINE = {
         baseline=True,
         range=SCORES,
     ),
+    "baseline.lone_bitrate_drop_percent": Figure(
+        says="how much more of its bitrate a rung lost than the rungs of its codec next to it",
+        unit="%",
+        of="rung",
+        bounds=("max",),
+        baseline=True,
+        range=SHARES,
+    ),
     "baseline.bd_score": Figure(
         says="Bjontegaard delta: mean change of the score at equal bitrate",
         unit="score",

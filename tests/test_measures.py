@@ -1,4 +1,4 @@
-"""What a head is told beside the frames: the motion of the window, the lines of the display."""
+"""What a head is told beside the frames: the motion of the window, the lines of the display, how much is enlarged."""
 
 import math
 from collections.abc import Callable
@@ -27,12 +27,12 @@ from qclip_ffmpeg.views import Display
 pytest_plugins = ["train_fixtures", "model_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TOLD = msgspec.structs.replace(TINY, measures=("motion", "display"))
+TOLD = msgspec.structs.replace(TINY, measures=("motion", "display", "enlargement"))
 FULL_HD = Display(1920, 1080)
 
 
 def told_of(path: Path, display: Display = FULL_HD) -> list[float]:
-    """(motion, display) as the model is told of the first second of a file."""
+    """(motion, display, enlargement) as the model is told of the first second of a file."""
     with open_video(str(path)) as video:
         first = next(windows(video, segment_s=1, frames_per_window=2))  # type: ignore[arg-type]
         shown = shown_of(first, video.info, display, TOLD, 0)
@@ -47,10 +47,11 @@ def test_bars_do_not_change_what_is_told(media: Callable[..., Path], encode: Cal
     """Nothing moves in bars, and they are not fitted into the display."""
     bare = media("told.mkv", 1, (320, 180), 10, source="testsrc2", c="ffv1")
     boxed = encode(bare, "told-boxed.mkv", c="ffv1", vf="pad=320:240:0:30")
-    motion, display = told_of(bare)
+    motion, display, enlargement = told_of(bare)
     assert motion > math.log1p(0.1)
-    assert told_of(boxed) == [pytest.approx(motion, rel=0.02), display]
+    assert told_of(boxed) == [pytest.approx(motion, rel=0.02), display, enlargement]
     assert display == pytest.approx(math.log2(1080 / 480))
+    assert enlargement == pytest.approx(math.log2(1080 / 180))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,34 @@ def test_bars_do_not_change_what_is_told(media: Callable[..., Path], encode: Cal
 def test_lines_are_told_as_far_as_models_know_them(display: Display, lines: int, media: Callable[..., Path]) -> None:
     clip = media("told-small.mkv", 0.4, (256, 144), 10, c="ffv1")
     assert told_of(clip, display)[1] == pytest.approx(math.log2(lines / 480), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("display", "times"),
+    [
+        (Display(1280, 720), 5),
+        (Display(256, 144), 224 / 144),
+        (Display(None, None), 224 / 144),
+        (Display(3840, 2160), 8),
+    ],
+    ids=str,
+)
+def test_how_much_a_picture_is_enlarged(display: Display, times: float, media: Callable[..., Path]) -> None:
+    """At least to the 224 lines that a view has, and no more is told than a model has seen."""
+    clip = media("told-small.mkv", 0.4, (256, 144), 10, c="ffv1")
+    assert told_of(clip, display)[2] == pytest.approx(math.log2(times), abs=1e-3)
+
+
+def test_nothing_is_told_of_a_picture_that_is_made_smaller(media: Callable[..., Path]) -> None:
+    clip = media("told-large.mkv", 0.4, (640, 360), 10, c="ffv1")
+    assert told_of(clip, Display(426, 240))[2] == 0
+
+
+def test_an_upright_picture_is_enlarged_as_it_is_shown(media: Callable[..., Path], encode: Callable[..., Path]) -> None:
+    """Rotated by its side data, 256x144 is shown 256 lines high."""
+    lying = media("told-lying.mp4", 0.4, (256, 144), 10, c="libx264")
+    upright = encode(lying, "told-upright.mp4", input_options={"display_rotation": 90}, c="copy")
+    assert told_of(upright, Display(1920, 1080))[2] == pytest.approx(math.log2(1080 / 256), abs=1e-3)
 
 
 def test_a_model_without_measures_is_told_nothing(media: Callable[..., Path]) -> None:
@@ -90,7 +119,7 @@ def told_scorer(tmp_path: Path) -> Scorer:
     return Scorer(load_model(str(tmp_path / "told.safetensors")), "cpu", threads=1)
 
 
-def test_both_change_the_score_and_nothing_else_does(told_scorer: Scorer) -> None:
+def test_each_changes_the_score_and_nothing_else_does(told_scorer: Scorer) -> None:
     views = next(inputs(3)).views
 
     def score(*told: float) -> float:
@@ -98,12 +127,12 @@ def test_both_change_the_score_and_nothing_else_does(told_scorer: Scorer) -> Non
         assert segment.score is not None
         return segment.score
 
-    assert score(1.0, 0.5) == score(1.0, 0.5)
-    assert len({score(0.0, 0.5), score(1.0, 0.5), score(1.0, 0.0)}) == 3
+    assert score(1.0, 0.5, 1.0) == score(1.0, 0.5, 1.0)
+    assert len({score(0.0, 0.5, 1.0), score(1.0, 0.5, 1.0), score(1.0, 0.0, 1.0), score(1.0, 0.5, 0.0)}) == 4
 
 
 def test_each_frame_is_judged_with_what_its_window_is_told(told_scorer: Scorer) -> None:
-    item, told = next(inputs(3)), torch.tensor([1.0, 0.5])
+    item, told = next(inputs(3)), torch.tensor([1.0, 0.5, 1.0])
     alone = [WindowViews(window(i, 1), item.views[i : i + 1], told) for i in range(3)]
     [judged] = told_scorer.judged([WindowViews(item.window, item.views, told)])
     assert judged.of_frames.tolist() == pytest.approx([j.raw for j in told_scorer.judged(alone)], abs=1e-4)
