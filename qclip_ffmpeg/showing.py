@@ -10,7 +10,8 @@ from torch import Tensor
 
 from qclip_ffmpeg.active_picture import ActivePicture, Margins
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
-from qclip_ffmpeg.model import DISPLAY_LINES, LARGEST_ENLARGEMENT, LINES_TOLD, ModelConfig
+from qclip_ffmpeg.heads import DISPLAY_LINES, LARGEST_ENLARGEMENT, LINES_TOLD
+from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.scorer import WindowViews
 from qclip_ffmpeg.views import Display, View, frame_views, on_screen

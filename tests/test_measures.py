@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from test_scorer import inputs, window
-from tiny_model import TINY, TINY_PE, random_qclip, tiny_card, trained_tensors, write_tower
+from tiny_model import TINY, TINY_PE, random_qclip, tiny_card, write_tower
 from tiny_training import ALL_TRAIN, cache_in, quiet, recipe_for, replace, trainer_for
 
 from qclip_ffmpeg.checkpoint import load_model, save_checkpoint
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import Joint, LevelHead, Measure, QClip, Statistics
+from qclip_ffmpeg.heads import LevelHead, Measure
+from qclip_ffmpeg.model import Joint, QClip, Statistics
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.scorer import Scorer, WindowViews
@@ -114,7 +115,7 @@ def told_scorer(tmp_path: Path) -> Scorer:
     """The tiny model with a head that is told everything."""
     qclip = random_qclip(TOLD)
     card = tiny_card(write_tower(tmp_path, qclip), config=TOLD)
-    save_checkpoint(tmp_path / "told.safetensors", card, trained_tensors(qclip))
+    save_checkpoint(tmp_path / "told.safetensors", card, qclip.trained_tensors())
     return Scorer(load_model(str(tmp_path / "told.safetensors")), "cpu", threads=1)
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import LevelHead, LinearHead, Measure, ModelConfig, StandardisedHead, Statistics
+from qclip_ffmpeg.heads import LevelHead, LinearHead, Measure, StandardisedHead
+from qclip_ffmpeg.model import ModelConfig, Statistics
 from qclip_ffmpeg.views import View
 
 LEVEL_SPREAD = 25.0  # score units; how soft the levels are at the start
@@ -177,6 +177,8 @@ def quadratic_ridge(x: Tensor, y: Tensor, strength: float, weight: Tensor, rank:
         weight: (N,), of each sample's squared error.
         rank: Q, below I.
     """
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
     offset = y.mean()
     samples, inputs = x.shape
     size = x.square().sum() / samples
