@@ -24,7 +24,8 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from qclip_ffmpeg.model import LinearHead, Measure, Statistics
+from qclip_ffmpeg.heads import LinearHead, Measure
+from qclip_ffmpeg.model import Statistics
 from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train.activations import Activations

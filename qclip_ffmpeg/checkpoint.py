@@ -25,7 +25,8 @@ from qclip_ffmpeg.calibration import Calibration, NoiseBand, calibration_problem
 from qclip_ffmpeg.domain import DOMAIN_PREFIX, Domain, DomainCard, domain_of
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.files import replacing, write_atomically
-from qclip_ffmpeg.model import LEVELS, ModelConfig, QClip, Statistics
+from qclip_ffmpeg.heads import LEVELS
+from qclip_ffmpeg.model import ModelConfig, QClip, Statistics
 from qclip_ffmpeg.track import ModelStatus
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
@@ -167,7 +168,7 @@ def save_checkpoint(path: Path, card: Card, trained: dict[str, Tensor]) -> None:
     Args:
         path: where to.
         card: of the model.
-        trained: the tensors of QClip apart from its towers (`QClip.trained_names`), and, where the card has a domain,
+        trained: the tensors of QClip apart from its towers (`QClip.trained_tensors`), and, where the card has a domain,
             those of `Domain.tensors`.
     """
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in trained.items()}

@@ -139,6 +139,15 @@ BASELINE = {
         baseline=True,
         range=SCORES,
     ),
+    "baseline.lone_bitrate_drop": Figure(
+        says="what the bits were worth that a rung lost and the rungs of its codec next to it kept, by the slope of "
+        "the baseline's own rate-quality curve",
+        unit="score",
+        of="rung",
+        bounds=("max",),
+        baseline=True,
+        range=SCORES,
+    ),
     "baseline.bd_score": Figure(
         says="Bjontegaard delta: mean change of the score at equal bitrate",
         unit="score",

@@ -2,25 +2,31 @@
 
 import math
 import os
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from numbers import Rational
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import msgspec
-import numpy as np
-import torch
 
-from qclip_ffmpeg import __version__, reader
+from qclip_ffmpeg import __version__
 from qclip_ffmpeg.active_picture import ActivePicture, Bars
-from qclip_ffmpeg.bitrate import bitrate_kbps
-from qclip_ffmpeg.checkpoint import LoadedModel, load_model
+from qclip_ffmpeg.ahead import run_ahead
+from qclip_ffmpeg.checkpoint import load_model
+from qclip_ffmpeg.description import (
+    bars_warnings,
+    describe_model,
+    describe_source,
+    domain_warnings,
+    dropped_warnings,
+    library_versions,
+    model_warnings,
+    rounded,
+)
 from qclip_ffmpeg.domain import is_odd_size
 from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.inputs import InputOptions, VideoSource, displayed_name
@@ -32,21 +38,16 @@ from qclip_ffmpeg.temporal import TemporalWatch
 from qclip_ffmpeg.temporal.figure import with_temporal
 from qclip_ffmpeg.track import (
     SCHEMA_VERSION,
-    SCORE_DECIMALS,
     TIME_DECIMALS,
     Area,
-    Model,
     QualityTrack,
     SegmentScore,
     Settings,
-    Source,
     Tool,
-    VideoStream,
     pool,
 )
 from qclip_ffmpeg.views import Display
 
-T = TypeVar("T")
 Cuts = Literal["ignore", "split"]
 
 WINDOWS_AHEAD = 2  # decoded while the scorer is busy; bounds memory
@@ -222,7 +223,7 @@ class Measurement:
                 *domain_warnings(segments),
                 *dropped_warnings(segments),
                 *(self.watch.warnings() if self.watch else []),
-                *model_warnings(self.scorer.model, self.settings),
+                *model_warnings(self.scorer.model, self.settings.display),
             ],
             complete=not problems,
             timing=self._timing() if timing else msgspec.UNSET,
@@ -382,144 +383,7 @@ def failed_track(
     return Measurement(name, scorer, settings, options, problems=[str(error)]).track()
 
 
-def run_ahead(items: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
-    """Iterate `items` in a thread of its own, at most `depth` items ahead. An exception in it is raised here.
-
-    Closing early stops the thread at its next item; a thread that is blocked reading a pipe is left behind (daemon).
-    """
-    ready: queue.Queue[T | BaseException | None] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: T | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            break
-
-    def produce() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    break
-            put(None)
-        except BaseException as error:
-            put(error)
-        finally:
-            items.close()  # closes what the generator holds open, in the thread that uses it
-
-    thread = threading.Thread(target=produce, name="decode", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-        thread.join()
-    finally:
-        stopped.set()
-        thread.join(timeout=1)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of everything that decides the numbers."""
-    return {"torch": str(torch.__version__), "numpy": np.__version__, **reader.library_versions()}
-
-
-def describe_source(name: str, video: VideoReader | None, coded_bytes: int, segments: Sequence[SegmentScore]) -> Source:
-    """What the track says of its source; little, if it could not be opened."""
-    if video is None:
-        return Source(name, None, None, None, None)
-    info = video.info
-    stream = VideoStream(
-        codec=info.codec,
-        decoder=info.decoder,
-        width_px=info.width_px,
-        height_px=info.height_px,
-        pixel_format=info.pixel_format,
-        frame_rate=str(info.frame_rate) if info.frame_rate else None,
-        time_base=str(info.time_base),
-        sample_aspect_ratio=str(info.sample_aspect_ratio),
-        rotation_deg=info.rotation_deg,
-        mirrored=info.mirrored,
-        color_matrix=info.color_matrix,
-        color_range=info.color_range,
-        transfer=info.transfer,
-    )
-    stream = msgspec.structs.replace(stream, bitrate_kbps=bitrate_kbps(stream, coded_bytes, segments))
-    return Source(name, info.container, rounded(info.start_s), rounded(info.duration_s), stream)
-
-
-def rounded(seconds: Fraction | None) -> float | None:
-    return None if seconds is None else round(float(seconds), TIME_DECIMALS)
-
-
-def bars_warnings(segments: list[SegmentScore]) -> list[str]:
-    """What a reader must know of the black bars that were cut."""
-    cut = [a for s in segments if (a := s.active_picture_px) and (a.x or a.y)]  # bars come in pairs
-    if not cut:
-        return []
-    sizes = " and ".join(dict.fromkeys(f"{a.width}x{a.height}" for a in cut))
-    found = [f"black bars were cut, {sizes} px were scored (--bars keep scores all of the picture)"]
-    if changes := [s for s in segments if "bars_changed" in s.flags]:
-        found.append(f"the bars change (first at {changes[0].start_s:g} s): the picture is shown at different sizes")
-    return found
-
-
-def describe_model(model: LoadedModel) -> Model:
-    """What the track says of its model."""
-    card = model.card
-    return Model(
-        id=card.id,
-        backbone=card.config.backbone.architecture,
-        backbone_sha256=card.backbone_sha256,
-        weights_sha256=model.weights_sha256,
-        calibration=card.calibration.id if card.calibration else None,
-        noise_band=round(card.noise_band.band, SCORE_DECIMALS) if card.noise_band else None,
-        score_range=card.score_range,
-        status=card.status,
-    )
-
-
-def model_warnings(model: LoadedModel, settings: ProbeSettings) -> list[str]:
-    """What a reader must know of the model before trusting the scores."""
-    card = model.card
-    found = []
-    if card.status != "trained":
-        found.append(f"the model {card.id} is {card.status}: good for comparing encodes, not for deciding a gate")
-    elif card.calibration is None:
-        found.append(f"the model {card.id} is not calibrated: its scores may not be compared with another model's")
-    if str(settings.display) != card.display:
-        found.append(f"the model was trained at display {card.display}; scores at {settings.display} are less certain")
-    return found
-
-
 def dropped_segment(window: Window) -> SegmentScore:
     """What is reported of a window that was not scored: when it was and how it moved, and no score."""
     nothing = segment_score(window, math.nan, None, [])
     return msgspec.structs.replace(nothing, flags=sorted({*nothing.flags, "dropped"} - {"not_finite"}))
-
-
-def dropped_warnings(segments: Sequence[SegmentScore]) -> list[str]:
-    """What a reader must know of windows that were not scored."""
-    dropped = sum("dropped" in segment.flags for segment in segments)
-    if not dropped:
-        return []
-    return [
-        f"{dropped} of {len(segments)} segments were not scored, since scoring was slower than the input (--drop), and "
-        "are flagged dropped: the pooled figures are those of the others"
-    ]
-
-
-def domain_warnings(segments: Sequence[SegmentScore]) -> list[str]:
-    """What a reader must know of windows that the model cannot judge."""
-    outside = sum("out_of_domain" in segment.flags for segment in segments)
-    if not outside:
-        return []
-    return [
-        f"{outside} of {len(segments)} segments are unlike anything the model was trained on (black or plain pictures, "
-        "screen content, test patterns and tiny pictures are) and are flagged out_of_domain: their error is not known; "
-        "look at them, and do not gate on them"
-    ]

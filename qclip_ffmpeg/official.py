@@ -29,7 +29,8 @@ from qclip_ffmpeg.checkpoint import (
     write_tensors,
 )
 from qclip_ffmpeg.errors import ModelError, UsageError
-from qclip_ffmpeg.model import LEVELS, Joint, ModelConfig, level_prompts
+from qclip_ffmpeg.heads import LEVELS
+from qclip_ffmpeg.model import Joint, ModelConfig, level_prompts
 from qclip_ffmpeg.scorer import reproducible
 
 ARCHITECTURE = "PE-Core-L-14-336"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from qclip_ffmpeg.checkpoint import LoadedModel
 from qclip_ffmpeg.errors import QClipError, UsageError
-from qclip_ffmpeg.model import Frozen
+from qclip_ffmpeg.model import Frozen, QClip
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.track import SCORE_DECIMALS, TIME_DECIMALS, FrameTime, Levels, SegmentScore
 
@@ -106,12 +106,13 @@ class Scorer:
             in_work: most windows held at a time. With 1 a window's score does not wait for the next window to come.
         """
         for shown, parts in self._each(inputs, self._frame_features, in_work):
-            yield self._segment_score(shown.window, self._judged(shown, torch.cat(parts)))
+            judged = judge_window(self._qclip, torch.cat(parts), shown.measures)
+            yield self._segment_score(shown.window, judged)
 
     def judged(self, inputs: Iterable[WindowViews]) -> Iterator[Judged]:
         """What the model makes of each window before its card has a say, in order."""
         for item, parts in self._each(inputs, self._frame_features):
-            yield self._judged(item, torch.cat(parts))
+            yield judge_window(self._qclip, torch.cat(parts), item.measures)
 
     def frozen(self, inputs: Iterable[WindowViews]) -> Iterator[Frozen]:
         """What the frozen blocks make of windows as they come, float32 on the CPU: what adapters are trained on."""
@@ -159,15 +160,6 @@ class Scorer:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=getattr(torch, self.precision))
 
-    @torch.inference_mode()
-    def _judged(self, item: WindowViews, features: Tensor) -> Judged:
-        """Judge a window, and each of its frames by itself, by the features of its frames, (T, D)."""
-        seen = features.to(self.device)
-        told = None if item.measures is None else item.measures.to(self.device).unsqueeze(0)
-        levels, scored = self._qclip.judge(seen.unsqueeze(0), told)
-        of_frames = self._qclip.judge(seen.unsqueeze(1), None if told is None else told.expand(len(seen), -1))[1]
-        return Judged(float(scored), of_frames.double().cpu().numpy(), levels[0].tolist(), features.mean(dim=0))
-
     def _segment_score(self, window: Window, judged: Judged) -> SegmentScore:
         card, domain, raw = self.model.card, self.model.domain, judged.raw
         score = float(card.scores(raw)) if math.isfinite(raw) else math.nan
@@ -183,6 +175,24 @@ class Scorer:
 
 def gathered(item: WindowViews, parts: list[Future[T]]) -> tuple[WindowViews, list[T]]:
     return item, [part.result() for part in parts]
+
+
+@torch.inference_mode()
+def judge_window(qclip: QClip, features: Tensor, measures: Tensor | None) -> Judged:
+    """Judge a window, and each of its frames by itself.
+
+    Args:
+        qclip: the model, on any device.
+        features: of the window's frames, (T, D) float32, on any device: their mean is taken there.
+        measures: of the window, (M,), where the model's head is told any.
+    """
+    device = next(qclip.parameters()).device
+    seen = features.to(device)
+    told = None if measures is None else measures.to(device).unsqueeze(0)
+    levels, scored = qclip.judge(seen.unsqueeze(0), told)
+    of_frames = qclip.judge(seen.unsqueeze(1), None if told is None else told.expand(len(seen), -1))[1]
+    mean = features.mean(dim=0).cpu()
+    return Judged(float(scored), of_frames.double().cpu().numpy(), levels[0].tolist(), mean)
 
 
 def stderr_of_mean(values: NDArray[np.float64]) -> float | None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from qclip_ffmpeg.active_picture import ActivePicture, Margins
 from qclip_ffmpeg.frame import Frame, Picture, VideoInfo
-from qclip_ffmpeg.model import DISPLAY_LINES, LINES_TOLD, ModelConfig
+from qclip_ffmpeg.heads import DISPLAY_LINES, LARGEST_ENLARGEMENT, LINES_TOLD
+from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.scorer import WindowViews
 from qclip_ffmpeg.views import Display, View, frame_views, on_screen
@@ -30,11 +31,15 @@ def shown_of(
     if not config.measures:
         return WindowViews(window, views)
     lowest, highest = LINES_TOLD
-    lines = min(max(display.shown_size_px(info, active.part)[1], lowest), highest)
+    shown_lines = display.shown_size_px(info, active.part)[1]
+    stored_lines = float((info.width_px if info.rotation_deg % 180 else info.height_px) * active.part[1])
+    lines = min(max(shown_lines, lowest), highest)
+    enlargement = min(max(shown_lines / stored_lines, 1.0), LARGEST_ENLARGEMENT)
     made = {
         # Nothing moves in bars: without them the mean is larger.
         "motion": math.log1p(window.motion / float(active.part[0] * active.part[1])),
         "display": math.log2(lines / DISPLAY_LINES),
+        "enlargement": math.log2(enlargement),
     }
     return WindowViews(window, views, torch.tensor([made[name] for name in config.measures]))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import random_qclip, tiny_card, trained_tensors, write_tower
+from tiny_model import random_qclip, tiny_card, write_tower
 
 from qclip_ffmpeg import checkpoint
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, SUFFIX, load_model, save_checkpoint
@@ -43,7 +43,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights folder whose default model is the tiny one."""
     folder = tmp_path_factory.mktemp("weights")
     qclip = random_qclip()
-    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), tiny_card(write_tower(folder, qclip)), trained_tensors(qclip))
+    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), tiny_card(write_tower(folder, qclip)), qclip.trained_tensors())
     return folder
 
 

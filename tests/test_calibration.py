@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_model import random_qclip, trained_tensors
+from tiny_model import random_qclip
 
 from qclip_ffmpeg.calibration import Calibration, NoiseBand
 from qclip_ffmpeg.checkpoint import (
@@ -22,10 +22,11 @@ from qclip_ffmpeg.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from qclip_ffmpeg.description import domain_warnings, model_warnings
 from qclip_ffmpeg.domain import Domain, DomainCard, is_odd_size
 from qclip_ffmpeg.emit.sidecar import from_json, to_json
 from qclip_ffmpeg.errors import ModelError
-from qclip_ffmpeg.measurement import ProbeSettings, domain_warnings, model_warnings, probe
+from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.track import pool
@@ -68,7 +69,7 @@ def calibrated(plain: LoadedModel, folder: Path, domain: Domain | None = None, *
     domain = domain or domain_for(plain.qclip.feature_dim)
     card = replace(plain.card, calibration=MAP, noise_band=NOISE, domain=domain.card)
     path = folder / "mine.safetensors"
-    save_checkpoint(path, replace(card, **changes), trained_tensors(random_qclip()) | domain.tensors())
+    save_checkpoint(path, replace(card, **changes), random_qclip().trained_tensors() | domain.tensors())
     return path
 
 
@@ -207,7 +208,7 @@ def test_a_track_says_it_all(plain: LoadedModel, tmp_path: Path, media: Any) -> 
     [warning] = domain_warnings(track.segments)
     assert warning in track.warnings
     assert warning.startswith("1 of 1 segments are unlike anything the model was trained on")
-    assert not any("calibrated" in w for w in model_warnings(model, ProbeSettings()))
+    assert not any("calibrated" in w for w in model_warnings(model, ProbeSettings().display))
     assert from_json(to_json(track), "x") == track
 
 

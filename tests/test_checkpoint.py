@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_model import TINY, TINY_PE, TINY_TOWER, TINY_TOWER_FILE, random_qclip, tiny_card, trained_tensors
+from tiny_model import TINY, TINY_PE, TINY_TOWER, TINY_TOWER_FILE, random_qclip, tiny_card
 
 from qclip_ffmpeg import checkpoint
 from qclip_ffmpeg.adapters import SharedAdapter
@@ -94,7 +94,7 @@ def test_save_and_load_is_exact(good: Path) -> None:
 
 
 def test_saving_turns_tensors_into_float32(good: Path, tmp_path: Path) -> None:
-    tensors = {name: tensor.double() for name, tensor in trained_tensors(random_qclip()).items()}
+    tensors = {name: tensor.double() for name, tensor in random_qclip().trained_tensors().items()}
     save_checkpoint(tmp_path / "double.safetensors", load_model(str(good)).card, tensors)
     assert load_model(str(tmp_path / "double.safetensors")).qclip.head.level_bias.dtype == torch.float32
 
@@ -361,7 +361,7 @@ def two_towers(tmp_path: Path, tiny_weights: Path) -> Path:
     backbone = tmp_path / "pe.safetensors"
     write_tensors(backbone, qclip.tower.state_dict() | qclip.text.state_dict())
     card = tiny_card(sha256_of_file(backbone), backbone_file=backbone.name, config=TWO_TOWERS)
-    save_checkpoint(tmp_path / "mine.safetensors", card, trained_tensors(qclip))
+    save_checkpoint(tmp_path / "mine.safetensors", card, qclip.trained_tensors())
     return tmp_path / "mine.safetensors"
 
 

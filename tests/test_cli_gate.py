@@ -12,7 +12,7 @@ import click
 import msgspec
 import pytest
 from tiny_ladder import NOISE, ladder, policy_of, rule, rung, write_sidecars
-from tiny_model import random_qclip, tiny_card, trained_tensors, write_tower
+from tiny_model import random_qclip, tiny_card, write_tower
 
 from qclip_ffmpeg import checkpoint
 from qclip_ffmpeg.calibration import Calibration
@@ -271,7 +271,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     qclip = random_qclip()
     calibration = Calibration(id="tests", raw=(0.0, 100.0), score=(1.0, 99.0), error=(5.0, 5.0), clips=100, contents=10)
     card = tiny_card(write_tower(folder, qclip), status="trained", calibration=calibration, noise_band=NOISE)
-    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), card, trained_tensors(qclip))
+    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), card, qclip.trained_tensors())
     monkeypatch.setattr(checkpoint, "WEIGHTS_DIR", folder)
 
 

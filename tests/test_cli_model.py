@@ -148,6 +148,18 @@ def test_help_starts_without_the_heavy_modules() -> None:
     assert "Exit status: 0 done, 1 failed on the way, 2 wrong usage, 130 interrupted" in done.stdout
 
 
+def test_looking_at_a_preset_starts_without_what_training_needs() -> None:
+    preset = Path(__file__).parents[1] / "presets" / "train" / "default.toml"
+    code = (
+        "import sys; from qclip_ffmpeg.cli.model import command\n"
+        f"assert command.main(['info', {str(preset)!r}], standalone_mode=False) == 0\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stderr.split()) & {"scipy", "matplotlib", "open_clip"}
+    assert "GFLOP" in done.stdout
+
+
 def test_every_command_and_option_is_explained(qclip_model: Command) -> None:
     assert isinstance(command, click.Group)
     assert set(command.commands) == set(COMMANDS)

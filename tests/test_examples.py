@@ -17,7 +17,7 @@ import pytest
 import yaml
 from stand_in import SHELL, action_steps
 from tiny_ladder import NOISE
-from tiny_model import random_qclip, tiny_card, trained_tensors, write_tower
+from tiny_model import random_qclip, tiny_card, write_tower
 
 from qclip_ffmpeg.calibration import Calibration
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, SUFFIX, WEIGHTS_DIR, save_checkpoint
@@ -105,7 +105,7 @@ def trained_weights(tmp_path: Path) -> Path:
     qclip = random_qclip()
     calibration = Calibration(id="tests", raw=(0.0, 100.0), score=(1.0, 99.0), error=(5.0, 5.0), clips=100, contents=10)
     card = tiny_card(write_tower(folder, qclip), status="trained", calibration=calibration, noise_band=NOISE)
-    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), card, trained_tensors(qclip))
+    save_checkpoint(folder / (DEFAULT_MODEL + SUFFIX), card, qclip.trained_tensors())
     return folder
 
 

@@ -216,4 +216,4 @@ def test_a_model_fuses_with_it(kind: Fusion) -> None:
         probabilities, scores = qclip(views)
         torch.testing.assert_close(qclip.head(qclip.fusion(features)), (probabilities, scores))
     assert torch.isfinite(scores).all()
-    assert any(name.startswith("fusion.") for name in qclip.trained_names()) == (kind != "mean")
+    assert any(name.startswith("fusion.") for name in qclip.trained_tensors()) == (kind != "mean")

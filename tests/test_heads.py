@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qclip_ffmpeg.model import LevelHead, LinearHead
+from qclip_ffmpeg.heads import LevelHead, LinearHead
 from qclip_ffmpeg.train.heads import quadratic_ridge, ridge, standardise, start_at_ridge
 
 

@@ -12,6 +12,7 @@ from qclip_ffmpeg.errors import InputError, UsageError
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.train import ladders
 from qclip_ffmpeg.train.damage import FAULTS, Encode, draw_encodes, make_encode
+from qclip_ffmpeg.train.labels import PICTURE_SUFFIXES
 from qclip_ffmpeg.train.ladders import LABELS_FILE, find_sources, keep_recipe, make, read_labels, shard_of
 from qclip_ffmpeg.train.recipe import Codec, LadderRecipe, RungHeight, SceneRecipe
 from qclip_ffmpeg.train.scenes import (
@@ -73,6 +74,15 @@ def test_what_a_folder_holds(sources: Path) -> None:
         ("b clip", False),
         ("c frames", False),
     ]
+
+
+def test_every_kind_of_picture_is_a_photograph(tmp_path: Path) -> None:
+    """A bitmap too; the same kinds as of a frame in a folder of frames."""
+    for suffix in PICTURE_SUFFIXES:
+        (tmp_path / f"of kind {suffix[1:]}{suffix.upper()}").write_bytes(b"")
+    found = find_sources(tmp_path)
+    assert len(found) == 5
+    assert all(source.is_picture for source in found)
 
 
 def test_folders_that_are_no_sources(tmp_path: Path, media: Media) -> None:

@@ -21,11 +21,12 @@ DOORS = {
         "backbone",
         "backbone_open_clip",
         "checkpoint",
+        "description",
         "domain",
         "fusion",
+        "heads",
         "model",
         "official",
-        "measurement",
         "scorer",
         "showing",
         "summary",
@@ -52,7 +53,7 @@ DOORS = {
 LIGHT = (
     *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
     *("temporal", "temporal.figure"),
-    *("bitrate", "ladder", "ladder_inputs", "manifests"),
+    *("ahead", "bitrate", "ladder", "ladder_inputs", "manifests"),
     *("policy", "gate", "gate_checks", "gate_comparisons", "gate_figures", "gate_inputs", "gate_noise", "gate_rules"),
     *("emit.gate_json", "emit.junit", "emit.github", "emit.gitlab", "emit.markdown", "emit.gate_html"),
 )

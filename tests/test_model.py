@@ -14,22 +14,16 @@ from qclip_ffmpeg.adapters import AdapterConfig, ProjectionAdapter, SharedAdapte
 from qclip_ffmpeg.backbone import ImageTower, OpenClipConfig, Tower, TrunkSizes
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, WEIGHTS_DIR, find_model, read_backbone, read_checkpoint
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import (
+from qclip_ffmpeg.heads import (
     LEVEL_SCORES,
     LEVELS,
-    Joint,
     LevelHead,
     LinearHead,
-    ModelConfig,
     PromptHead,
-    QClip,
-    Statistics,
     ZeroShotHead,
-    context_start,
-    level_prompts,
     nearest_levels,
-    token_statistics,
 )
+from qclip_ffmpeg.model import Joint, ModelConfig, QClip, Statistics, context_start, level_prompts, token_statistics
 from qclip_ffmpeg.scorer import Scorer
 
 pytest_plugins = ["model_fixtures"]
@@ -287,12 +281,12 @@ def test_the_frozen_half_has_no_gradient_path_and_the_trained_half_has(kind: str
     """What is trained is all that gets a gradient."""
     qclip = random_qclip(ModelConfig(FOUR_BLOCKS, ("whole",), Statistics((1, 4), ("class", "mean")), KINDS[kind]))
     for name, parameter in qclip.named_parameters():
-        parameter.requires_grad_(name in qclip.trained_names())
+        parameter.requires_grad_(name in qclip.trained_tensors())
     frozen = qclip.frozen(random_views(2, 1, size_px=96))
     assert not any(tensor.requires_grad for tensor in frozen.values())
     qclip.judge(qclip.features_of(frozen).unsqueeze(0))[1].sum().backward()
     for name, parameter in qclip.named_parameters():
-        assert (parameter.grad is not None) == (name in qclip.trained_names()), name
+        assert (parameter.grad is not None) == (name in qclip.trained_tensors()), name
 
 
 def test_training_does_not_wake_the_towers() -> None:
@@ -399,10 +393,10 @@ class TestPrompts:
         assert qclip.text is not None
         wanted = {"context", "adapters.text_scale", "adapters.text_projection_scale"}
         for name, parameter in qclip.named_parameters():
-            parameter.requires_grad_(name in qclip.trained_names())
+            parameter.requires_grad_(name in qclip.trained_tensors())
         qclip.text_features(qclip.text.token_ids(level_prompts(3))).square().sum().backward()
         with_gradient = {name for name, parameter in qclip.named_parameters() if parameter.grad is not None}
-        assert wanted <= with_gradient <= set(qclip.trained_names())
+        assert wanted <= with_gradient <= set(qclip.trained_tensors())
         assert all(float(qclip.get_parameter(name).grad.abs().sum()) > 0 for name in wanted)
 
     def test_text_adapters_stand_after_the_last_blocks(self) -> None:

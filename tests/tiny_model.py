@@ -45,11 +45,6 @@ def random_qclip(config: ModelConfig = TINY, seed: int = 0, with_text: bool = Fa
     return qclip
 
 
-def trained_tensors(qclip: QClip) -> dict[str, torch.Tensor]:
-    """What a checkpoint holds of a model."""
-    return {name: qclip.state_dict()[name] for name in qclip.trained_names()}
-
-
 def write_tower(folder: Path, qclip: QClip) -> str:
     """Write the tower file and return its sha256."""
     path = folder / TINY_TOWER_FILE

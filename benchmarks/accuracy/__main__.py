@@ -33,10 +33,10 @@ from benchmarks.accuracy.table import markdown, report, write_report
 from benchmarks.accuracy.worker import OURS
 from qclip_ffmpeg.checkpoint import DEFAULT_MODEL, LoadedModel, load_model
 from qclip_ffmpeg.cli.console import EXIT_INTERRUPTED, StageProgress, fail, warn
+from qclip_ffmpeg.description import library_versions
 from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.files import make_folder
-from qclip_ffmpeg.measurement import library_versions
 from qclip_ffmpeg.train.clips import SamplingRecipe
 
 NAME = "accuracy"

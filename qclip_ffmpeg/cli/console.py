@@ -184,10 +184,8 @@ def clock(seconds: float) -> str:
 
 def clock_tenths(seconds: float) -> str:
     """As `clock`, with tenths of a second."""
-    minutes, tenths = divmod(round(10 * seconds), 600)
-    return (
-        f"{minutes // 60}:{minutes % 60:02}:{tenths / 10:04.1f}" if minutes >= 60 else f"{minutes}:{tenths / 10:04.1f}"
-    )
+    tenths = round(10 * seconds)
+    return f"{clock(tenths // 10)}.{tenths % 10}"
 
 
 def print_tracks(tracks: Sequence["QualityTrack"]) -> None:

@@ -1,29 +1,15 @@
 """How to measure, for every command that does: the options, and what they make."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qclip_ffmpeg.cli.params import DisplayParam, SegmentParam, TimeParam
+from qclip_ffmpeg.cli.params import DisplayParam, F, SegmentParam, TimeParam, together
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.measurement import ProbeSettings
     from qclip_ffmpeg.scorer import Scorer
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order that the help lists them."""
-
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
 
 picking_options = together(
     click.option(

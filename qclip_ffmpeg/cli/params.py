@@ -1,10 +1,13 @@
-"""Values people type, checked once: times, rates, sizes, as ffmpeg writes them."""
+"""Values people type, checked once: times, rates, sizes, as ffmpeg writes them; and options that go together."""
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 TIME = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d*)?|\.\d+)(ms|us|s|m|h)?")
 UNIT_S = {
@@ -96,3 +99,14 @@ class DisplayParam(SizeParam):
         if isinstance(value, str) and value.removesuffix("p") in SIZE_NAMES:
             return SIZE_NAMES[value.removesuffix("p")]
         return super().convert(value, param, ctx)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order that the help lists them."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate

@@ -17,10 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from qclip_ffmpeg.ahead import run_ahead
 from qclip_ffmpeg.checkpoint import LoadedModel, sha256_of_file, write_tensors
+from qclip_ffmpeg.description import library_versions
 from qclip_ffmpeg.errors import InputError, ModelError, UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
-from qclip_ffmpeg.measurement import library_versions, run_ahead
 from qclip_ffmpeg.model import Frozen, Joint
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of

@@ -1,6 +1,6 @@
 """A model, and labelled clips that it was not trained on -> the model with its calibration, noise band and domain."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from qclip_ffmpeg.checkpoint import Card, LoadedModel
 from qclip_ffmpeg.domain import Domain, DomainCard
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.model import Frozen, QClip
-from qclip_ffmpeg.scorer import Scorer, stderr_of_mean
+from qclip_ffmpeg.scorer import Judged, Scorer, judge_window, stderr_of_mean
 from qclip_ffmpeg.train.activations import Progress
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band
 from qclip_ffmpeg.train.clips import SamplingRecipe
@@ -168,25 +168,28 @@ def noise_among(clips: Sequence[Clip], score: Floats, source: str) -> NoiseBand:
 
 def look(scorer: Scorer, clips: Sequence[Clip], sampling: SamplingRecipe, progress: Progress) -> Seen:
     """Run a model over clips; the rest is said of `judged_clips`."""
-    raw, spread, features = [], [], []
-    for judged in judged_clips(scorer, clips, sampling, progress):
-        raw.append(judged.raw)
-        spread.append(stderr_of_mean(judged.of_frames) or 0.0)
-        features.append(judged.features.numpy())
-    return Seen(np.array(raw), np.array(spread), np.stack(features))
+    return put_together(judged_clips(scorer, clips, sampling, progress))
+
+
+def seen_of(qclip: QClip, clips: Iterable[Frozen]) -> Seen:
+    """As `look`, from what the frozen blocks made of each clip."""
+    return put_together(judged_frozen(qclip, clips))
 
 
 @torch.no_grad()
-def seen_of(qclip: QClip, clips: Iterable[Frozen]) -> Seen:
-    """As `look`, from what the frozen blocks made of each clip."""
+def judged_frozen(qclip: QClip, clips: Iterable[Frozen]) -> Iterator[Judged]:
+    """What a model makes of each clip, the whole clip taken as one window, from what its frozen blocks made of it."""
     device = next(qclip.parameters()).device
-    raw, spread, features = [], [], []
     for frozen in clips:
-        of_frames = qclip.features_of({name: tensor.to(device) for name, tensor in frozen.items()}).float()  # (T, D)
-        measures = frozen["measures"].to(device) if "measures" in frozen else None
-        _, scores = qclip.judge(of_frames[:, None], measures)
-        _, score = qclip.judge(of_frames[None], None if measures is None else measures[:1])
-        raw.append(float(score))
-        spread.append(stderr_of_mean(scores.double().cpu().numpy()) or 0.0)
-        features.append(of_frames.mean(dim=0).cpu().numpy())
+        features = qclip.features_of({name: tensor.to(device) for name, tensor in frozen.items()}).float()
+        yield judge_window(qclip, features, frozen["measures"][0] if "measures" in frozen else None)
+
+
+def put_together(clips: Iterable[Judged]) -> Seen:
+    """What was made of each clip -> arrays over the clips."""
+    raw, spread, features = [], [], []
+    for judged in clips:
+        raw.append(judged.raw)
+        spread.append(stderr_of_mean(judged.of_frames) or 0.0)
+        features.append(judged.features.numpy())
     return Seen(np.array(raw), np.array(spread), np.stack(features))

@@ -23,7 +23,7 @@ from qclip_ffmpeg.train.labels import read_label_file
 from qclip_ffmpeg.train.loop import DivergedError, learned, refuse_another_run, training_places
 from qclip_ffmpeg.train.metrics import Figure
 from qclip_ffmpeg.train.plots import intervals_png
-from qclip_ffmpeg.train.run import SplitResult, check_start, link_backbone, run_id_of, started, train_split
+from qclip_ffmpeg.train.run import Job, SplitResult, check_start, link_backbone, run_id_of, started, train_split
 from qclip_ffmpeg.train.splits import splits
 
 Table = dict[str, Any]
@@ -96,7 +96,7 @@ def compare(
     places = folders_of(preset.variants, folder / "runs")
     recipes = {variant.name: recipe_of(preset, variant) for variant in preset.variants}
     hashes = clip_hashes(clips, preset.cache, progress)
-    run_ids: dict[str, str] = {}
+    jobs: dict[str, Job] = {}
     for variant in preset.variants:
         recipe = recipes[variant.name]
         if variant.needs_text and not has_text(recipe):
@@ -108,13 +108,14 @@ def compare(
         except UsageError as error:
             raise UsageError(f"[[variants]] {variant.name}: {error}") from None
         sha256 = sha256_of_file(backbone_path(recipe.model, backbone_file))
-        run_ids[variant.name] = run_id_of(recipe, base, clips, hashes, split, sha256)
-        refuse_another_run(places[variant.name], run_ids[variant.name])
+        run_id = run_id_of(recipe, base, clips, hashes, split, sha256)
+        jobs[variant.name] = Job(split, places[variant.name], run_id)
+        refuse_another_run(places[variant.name], run_id)
     make_folder(folder)
     rows: list[Row] = []
     for number, variant in enumerate(preset.variants, start=1):
         recipe, head = recipes[variant.name], f"{number} of {len(preset.variants)}: {variant.name}"
-        if variant.name not in run_ids:
+        if variant.name not in jobs:
             rows.append(Row(group=variant.group, name=variant.name, note="needs a text tower; this backbone has none"))
             continue
 
@@ -124,14 +125,14 @@ def compare(
         scorer = Scorer(started(recipe, base, backbone_file), device, threads=threads)
         activations = Activations(scorer, clips, recipe.sampling, recipe.cache)
         activations.fill(told)
-        place, run_id = places[variant.name], run_ids[variant.name]
+        job = jobs[variant.name]
         try:
-            result = train_split(scorer.model, activations, clips, split, recipe, place, told, scorer.device, run_id)
+            result = train_split(scorer.model, activations, clips, job, recipe, told, scorer.device)
         except (DivergedError, ArithmeticError) as error:  # what a bad setting does to the arithmetic
             why = (str(error) or type(error).__name__).splitlines()[0]
             rows.append(Row(group=variant.group, name=variant.name, note=f"failed: {why}", failed=True))
         else:
-            link_backbone(place, recipe, backbone_file)
+            link_backbone(job.folder, recipe, backbone_file)
             parameters = sum(p.numel() for p in learned(scorer.model.qclip).values())
             rows.append(row_of(variant, result, parameters))
         write_rows(folder, rows)

@@ -1,5 +1,6 @@
 """What a training preset may say (presets/train/*.toml), and the untrained model it describes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,13 +14,12 @@ from qclip_ffmpeg.backbone import BackboneConfig, TowerConfig
 from qclip_ffmpeg.checkpoint import SUFFIX, WEIGHTS_DIR, Card, LoadedModel, check_card, read_backbone, sha256_of_file
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.fusion import Fusion
+from qclip_ffmpeg.heads import Measure, StandardisedHead
 from qclip_ffmpeg.model import (
     Joint,
     Levels,
-    Measure,
     ModelConfig,
     QClip,
-    StandardisedHead,
     Statistics,
     context_start,
     level_prompts,
@@ -141,6 +141,19 @@ class TrainRecipe(DataPreset, frozen=True, forbid_unknown_fields=True, kw_only=T
     """How the data were made; read by `train.ladders`, and of no consequence here."""
     start: str | None = None
     """A checkpoint whose trained tensors are the start, relative to the preset: fine-tuning."""
+
+    @property
+    def sources(self) -> tuple[LabelSource, ...]:
+        """All label files: that of [data], then those of [[more_data]]."""
+        return (self.data, *self.more_data)
+
+    def names_of(self, chosen: Sequence[LabelSource] = ()) -> str:
+        """What reports call label files, all or those chosen: "labels.csv", "a/labels.csv and b/labels.csv"."""
+        names = {Path(source.labels).name for source in self.sources}
+        paths = [Path(source.labels) for source in chosen or self.sources]
+        return " and ".join(
+            path.name if len(names) == len(self.sources) else f"{path.parent.name}/{path.name}" for path in paths
+        )
 
 
 def backbone_config(recipe: NetworkRecipe) -> BackboneConfig:

@@ -12,10 +12,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from qclip_ffmpeg.ahead import run_ahead
 from qclip_ffmpeg.checkpoint import Card
+from qclip_ffmpeg.description import library_versions
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
-from qclip_ffmpeg.measurement import library_versions, run_ahead
 from qclip_ffmpeg.scorer import Judged, Scorer
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress

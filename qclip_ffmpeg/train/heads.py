@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.model import LevelHead, LinearHead, ModelConfig, StandardisedHead, Statistics
+from qclip_ffmpeg.heads import LevelHead, LinearHead, Measure, StandardisedHead
+from qclip_ffmpeg.model import ModelConfig, Statistics
 from qclip_ffmpeg.views import View
 
 LEVEL_SPREAD = 25.0  # score units; how soft the levels are at the start
 SMALLEST_SPREAD = 1e-3  # of a feature, so that one that never changes is not blown up
-MEASURE_SHARE = 0.1
-"""Variance of a measure as a share of that of all features: the penalty would else keep one number among thousands
-from being used. Between 0.02 and 0.3 it makes no difference: docs/experiments.md."""
+MEASURE_SHARES: dict[Measure, float] = {"motion": 0.1, "enlargement": 0.03}
+"""Variance of a measure as a share of that of all features: the penalty would else keep one number among thousands from
+being used. Of "motion" 0.02 to 0.3 make no difference; more of "enlargement" tells contents apart a little better, and
+encodes of one content a little worse: docs/experiments.md."""
 
 
 class Emphasis(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,10 +81,10 @@ def standardise(
     if measures is None:
         return
     for place, name in enumerate(head.measures):
-        if name != "display":
+        if name in MEASURE_SHARES:
             spread = measures[:, place].std(correction=0) + SMALLEST_SPREAD
             head.measure_mean[place] = measures[:, place].mean()
-            head.measure_scale[place] = spread / (MEASURE_SHARE * weights.sum()).sqrt()
+            head.measure_scale[place] = spread / (MEASURE_SHARES[name] * weights.sum()).sqrt()
 
 
 @torch.no_grad()
@@ -176,6 +177,8 @@ def quadratic_ridge(x: Tensor, y: Tensor, strength: float, weight: Tensor, rank:
         weight: (N,), of each sample's squared error.
         rank: Q, below I.
     """
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
     offset = y.mean()
     samples, inputs = x.shape
     size = x.square().sum() / samples

@@ -24,7 +24,8 @@ from torch import Tensor
 from qclip_ffmpeg.checkpoint import Card, LoadedModel, check_tensors, save_checkpoint
 from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
-from qclip_ffmpeg.model import Frozen, QClip, StandardisedHead, level_prompts
+from qclip_ffmpeg.heads import StandardisedHead
+from qclip_ffmpeg.model import Frozen, QClip, level_prompts
 from qclip_ffmpeg.scorer import Precision
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, joined
@@ -320,8 +321,7 @@ class Trainer:
     def _trained(self) -> dict[str, Tensor]:
         """A copy of what a checkpoint holds."""
         self._refresh_text()
-        state = self.qclip.state_dict()
-        return {name: state[name].detach().cpu().clone() for name in self.qclip.trained_names()}
+        return {name: tensor.cpu().clone() for name, tensor in self.qclip.trained_tensors().items()}
 
     def _save_state(self) -> None:
         """All that a killed run needs to go on, in one file."""
@@ -455,7 +455,6 @@ def save_model(
 ) -> Card:
     """Write the checkpoint of a run: a few MB, without its backbone. It is called after what decided the run, or
     what the recipe says."""
-    state = model.qclip.state_dict()
     card = msgspec.structs.replace(
         model.card,
         id=model_id or f"qclip-{run_id[:12]}",
@@ -463,7 +462,7 @@ def save_model(
         description=description,
         score_map=mapped,
     )
-    save_checkpoint(folder / MODEL_FILE, card, {name: state[name] for name in model.qclip.trained_names()})
+    save_checkpoint(folder / MODEL_FILE, card, model.qclip.trained_tensors())
     return card
 
 

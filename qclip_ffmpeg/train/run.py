@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,9 +18,7 @@ from qclip_ffmpeg.checkpoint import (
     LoadedModel,
     check_tensors,
     find_model,
-    load_model,
     read_checkpoint,
-    save_checkpoint,
     sha256_of_file,
 )
 from qclip_ffmpeg.errors import UsageError
@@ -29,10 +28,11 @@ from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.calibrate import check_enough
-from qclip_ffmpeg.train.calibration_run import NoiseClips, Seen, calibrated, seen_of
+from qclip_ffmpeg.train.calibration_run import seen_of
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untrained
 from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_evaluation, write_json
-from qclip_ffmpeg.train.labels import Clip, LabelSource, read_label_file
+from qclip_ffmpeg.train.folds import calibrate_out_of_fold, in_order
+from qclip_ffmpeg.train.labels import Clip, read_label_file
 from qclip_ffmpeg.train.loop import (
     MODEL_FILE,
     UNMAPPED,
@@ -47,6 +47,16 @@ from qclip_ffmpeg.train.splits import Split, splits
 
 VAL_FILE, TEST_FILE = "val.csv", "test.csv"
 FIGURES = ("srocc", "krocc", "plcc", "rmse")
+
+
+class Job(NamedTuple):
+    """One model to be trained."""
+
+    split: Split
+    folder: Path
+    """For everything that comes of it."""
+    run_id: str
+    """See `run_id_of`."""
 
 
 class SplitResult(Struct, frozen=True):
@@ -97,104 +107,63 @@ def train(
         ModelError: the backbone or the start checkpoint does not fit.
         InputError: a clip cannot be read.
     """
-    parts = [read_label_file(source, base) for source in (recipe.data, *recipe.more_data)]
+    parts = [read_label_file(source, base) for source in recipe.sources]
     clips = [clip for part in parts for clip in part]
     drawn = splits([clip.content for clip in clips], recipe.split)
     if recipe.split.folds:
         check_enough([clip.content for clip in clips])
-    places = [folder] if len(drawn) == 1 else [folder / f"split-{number:02}" for number in range(len(drawn))]
     model = started(recipe, base, backbone_file)
-    for split in drawn:
-        training_places(clips, split, recipe.optimiser)
-    hashes = clip_hashes(clips, recipe.cache, progress)
-    weights = (1.0, *(more.weight for more in recipe.more_data))
-    weight = [weight for weight, part in zip(weights, parts, strict=True) for _ in part]
-    everything = Split(tuple(range(len(clips))), (), ())
-    jobs = list(zip(drawn, places, strict=True)) + ([(everything, folder)] if recipe.split.folds else [])
-    run_ids = [run_id_of(recipe, base, clips, hashes, split, model.card.backbone_sha256) for split, _ in jobs]
-    for (_, place), run_id in zip(jobs, run_ids, strict=True):
-        refuse_another_run(place, run_id)
+    jobs = jobs_of(recipe, base, folder, clips, drawn, model.card.backbone_sha256, progress)
     make_folder(folder)
     scorer = Scorer(model, device, threads=threads)
     activations = Activations(scorer, clips, recipe.sampling, recipe.cache)
     activations.fill(progress)
+    weights = (1.0, *(more.weight for more in recipe.more_data))
+    weight = [one for one, part in zip(weights, parts, strict=True) for _ in part]
     results, out_of_fold = [], []
-    for number, ((split, place), run_id) in enumerate(zip(jobs, run_ids, strict=True)):
+    for number, job in enumerate(jobs):
 
         def told(what: str, done: int, of: int, number: int = number) -> None:
             progress(what if len(jobs) == 1 else f"{number + 1} of {len(jobs)}, {what}", done, of)
 
         if number:
             model = started(recipe, base, backbone_file)
-        results.append(
-            train_split(model, activations, clips, split, recipe, place, told, scorer.device, run_id, weight)
-        )
-        link_backbone(place, recipe, backbone_file)
-        if recipe.split.folds and split.test:
-            out_of_fold.append(seen_of(model.qclip, activations.of(split.test)))
+        results.append(train_split(model, activations, clips, job, recipe, told, scorer.device, weight))
+        link_backbone(job.folder, recipe, backbone_file)
+        if recipe.split.folds and job.split.test:
+            out_of_fold.append(seen_of(model.qclip, activations.of(job.split.test)))
     if recipe.split.folds:
         results.pop()  # it has no figures of its own
-        order = np.argsort([place for split in drawn for place in split.test])
-        seen = Seen(*(np.concatenate(values)[order] for values in zip(*out_of_fold, strict=True)))
-        calibrate_out_of_fold(folder, recipe, parts, seen)
+        calibrate_out_of_fold(folder, recipe, parts, in_order(out_of_fold, drawn))
     write_json(folder / "summary.json", summary(results))
     return results
 
 
-def calibrate_out_of_fold(folder: Path, recipe: TrainRecipe, parts: Sequence[Sequence[Clip]], seen: Seen) -> None:
-    """Calibrate the model of all clips on what the folds' models made of them, and report of each label file.
+def jobs_of(
+    recipe: TrainRecipe,
+    base: Path,
+    folder: Path,
+    clips: Sequence[Clip],
+    drawn: Sequence[Split],
+    backbone_sha256: str,
+    progress: Progress,
+) -> list[Job]:
+    """What is to be trained: on each of the splits drawn, and after folds on all clips. See `run_id_of`.
 
-    The figures are those of raw scores from models that had not seen a clip's content; the map to 0..100 was fitted on
-    all of them.
-
-    Args:
-        folder: holds the model, and gets the calibrated one in its place.
-        recipe: the preset.
-        parts: the clips of each label file.
-        seen: of all clips, in their order.
+    Raises:
+        UsageError: a split has too few clips to train on, or a folder holds another run.
     """
-    path = folder / MODEL_FILE
-    model = load_model(str(path))
-    sources = (recipe.data, *recipe.more_data)
-    ends = np.cumsum([len(part) for part in parts])
-    spans = [slice(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
-    noisy = [
-        (more, part, span)
-        for more, part, span in zip(recipe.more_data, parts[1:], spans[1:], strict=True)
-        if more.noise_band
-    ]
-    noise = None
-    if noisy:
-        rows = np.concatenate([np.arange(span.start, span.stop) for _, _, span in noisy])
-        noise = NoiseClips(
-            names_of(recipe, [more for more, _, _ in noisy]),
-            [clip for _, part, _ in noisy for clip in part],
-            Seen(*(values[rows] for values in seen)),
-        )
-    clips = [clip for part in parts for clip in part]
-    name = f"{recipe.id or 'out-of-fold'}-{len(clips)}x{len({clip.content for clip in clips})}"
-    card, domain, report = calibrated(model, names_of(recipe), clips, recipe.sampling, seen, name, noise)
-    state = model.qclip.state_dict()
-    held = {name: state[name] for name in model.qclip.trained_names()}
-    save_checkpoint(path, card, held | (domain.tensors() if domain else {}))
-    write_json(folder / "calibration.json", report)
-    by = measured_by(card, sha256_of_file(path), recipe.sampling)
-    scores = card.scores(seen.raw)
-    for number, (source, part, span) in enumerate(zip(sources, parts, spans, strict=True)):
-        place = folder if len(parts) == 1 else folder / f"data-{number:02}"
-        make_folder(place)
-        found = evaluate(f"{names_of(recipe, [source])}, out of fold", by, part, scores[span])
-        write_evaluation(place, found, part, scores[span])
-
-
-def names_of(recipe: TrainRecipe, chosen: Sequence[LabelSource] = ()) -> str:
-    """What reports call label files, all of a preset or those chosen: "labels.csv", "a/labels.csv and b/labels.csv"."""
-    sources = (recipe.data, *recipe.more_data)
-    names = {Path(source.labels).name for source in sources}
-    paths = [Path(source.labels) for source in chosen or sources]
-    return " and ".join(
-        path.name if len(names) == len(sources) else f"{path.parent.name}/{path.name}" for path in paths
-    )
+    for split in drawn:
+        training_places(clips, split, recipe.optimiser)
+    places = [folder] if len(drawn) == 1 else [folder / f"split-{number:02}" for number in range(len(drawn))]
+    asked = list(zip(drawn, places, strict=True))
+    if recipe.split.folds:
+        asked.append((Split(tuple(range(len(clips))), (), ()), folder))
+    hashes = clip_hashes(clips, recipe.cache, progress)
+    jobs = [Job(split, place, run_id_of(recipe, base, clips, hashes, split, backbone_sha256)) for split, place in asked]
+    for job in jobs:
+        refuse_another_run(job.folder, job.run_id)
+    return jobs
 
 
 def run_id_of(
@@ -270,8 +239,7 @@ def started(recipe: TrainRecipe, base: Path, backbone_file: Path | None) -> Load
         card, tensors = read_checkpoint(path)
         if card.backbone_sha256 != model.card.backbone_sha256:
             raise UsageError(f"start = {recipe.start!r}: was trained on another backbone, {card.backbone_file}")
-        state = model.qclip.state_dict()
-        check_tensors(path.name, {name: state[name] for name in model.qclip.trained_names()}, tensors)
+        check_tensors(path.name, model.qclip.trained_tensors(), tensors)
         model.qclip.load_state_dict(tensors, strict=False)
     return model
 
@@ -289,18 +257,17 @@ def train_split(
     model: LoadedModel,
     activations: Activations,
     clips: Sequence[Clip],
-    split: Split,
+    job: Job,
     recipe: TrainRecipe,
-    folder: Path,
     progress: Progress,
     device: torch.device,
-    run_id: str,
     weight: Sequence[float] | None = None,
 ) -> SplitResult:
-    """Train on one split, score its test part with the chosen epoch, and write everything into `folder`.
+    """Train on one split, score its test part with the chosen epoch, and write everything into the job's folder.
 
     weight: (clips,), see `Trainer`.
     """
+    split, folder, run_id = job
     trainer = Trainer(
         model,
         activations,
@@ -318,7 +285,7 @@ def train_split(
     fitted_on = [*trainer.train_places, *split.val]
     mapped = score_map(trainer.scores_of(fitted_on, progress), np.array([clips[i].score for i in fitted_on]))
     contents = len({clips[i].content for i in trainer.train_places})
-    said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {names_of(recipe)}."
+    said = f"Trained on {len(trainer.train_places)} clips of {contents} contents from {recipe.names_of()}."
     status: ModelStatus = "trained"
     if not recipe.optimiser.epochs and recipe.optimiser.ridge is None and recipe.start is None:
         status, said = "untrained", "Nothing in it was trained."
@@ -333,7 +300,7 @@ def train_split(
     scores = card.scores(trainer.scores_of(split.test, progress), clipped=False)
     tested = [clips[i] for i in split.test]
     by = measured_by(card, sha256_of_file(folder / MODEL_FILE), recipe.sampling)
-    found = evaluate(f"{names_of(recipe)}, test part", by, tested, scores)
+    found = evaluate(f"{recipe.names_of()}, test part", by, tested, scores)
     write_evaluation(folder, found, tested, scores)
     return SplitResult(chosen, found, trainer.spent_s)
 

@@ -17,10 +17,9 @@ from qclip_ffmpeg.errors import FFmpegError, InputError, UsageError
 from qclip_ffmpeg.ffmpeg import bundled_executable, run
 from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.reader import open_video
-from qclip_ffmpeg.train.labels import pictures_in
+from qclip_ffmpeg.train.labels import PICTURE_SUFFIXES, pictures_in
 from qclip_ffmpeg.train.recipe import SceneRecipe
 
-PICTURE_SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
 FRAME_RATE_HZ = 24
 CAMERA_SHARE = 0.8  # of the picture's width and height is in view while a camera moves over it
 SHAKE_SHARE = 0.02  # of the view; how far a shaken camera strays

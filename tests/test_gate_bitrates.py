@@ -1,0 +1,120 @@
+"""What a gate makes of a rung that lost bits the rungs around it kept."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tiny_ladder import policy_of, rule, rung
+
+from qclip_ffmpeg.gate import judge
+from qclip_ffmpeg.ladder import Rung
+from qclip_ffmpeg.policy import read_preset
+from qclip_ffmpeg.verdict import Result
+
+KBPS = (400, 800, 1600, 3200)
+SCORES = (40, 55, 70, 80)
+POINTS_A_DOUBLING = (15, 15, 12.5, 12)
+LOST = "baseline.lone_bitrate_drop"
+
+
+def rungs(kbps: Sequence[float | None] = KBPS, scores: Sequence[float] = SCORES, **track: Any) -> list[Rung]:
+    """One codec, declared as KBPS; only the measured bitrates tell ladders apart."""
+    return [
+        rung(f"r{i}", score, score, kbps=rate, declared_kbps=meant, **track)
+        for i, (rate, score, meant) in enumerate(zip(kbps, scores, KBPS, strict=False), 1)
+    ]
+
+
+def found(new: Sequence[Rung], old: Sequence[Rung], folder: Path, limit: float = 2) -> dict[str, Result]:
+    """Results of the rule by rung."""
+    report = judge(new, policy_of(folder, rule(LOST, max=limit)), old)
+    return {result.subject: result for result in report.results}
+
+
+def failed(results: dict[str, Result]) -> list[str]:
+    return [name for name, result in results.items() if result.status == "failed"]
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_rung_that_lost_bits_by_itself_fails(at: int, tmp_path: Path) -> None:
+    """Half of a doubling: worth half of what a doubling is worth there."""
+    new = rungs([rate * (math.sqrt(0.5) if i == at else 1) for i, rate in enumerate(KBPS)])
+    results = found(new, rungs(), tmp_path)
+    assert failed(results) == [f"r{at + 1}"]
+    assert results[f"r{at + 1}"].value == pytest.approx(POINTS_A_DOUBLING[at] / 2, abs=1e-3)
+    assert results[f"r{at + 1}"].rungs == [f"r{at + 1}"]
+
+
+def test_what_is_said_of_it(tmp_path: Path) -> None:
+    said = found(rungs([400, 680, 1600, 3200]), rungs(), tmp_path)["r2"]
+    assert said.message == (
+        "its bitrate went from 800 to 680 kbit/s, 15 % less than the rungs next to it lead to expect: 3.5 points on "
+        "the baseline's own curve; 2.0 less is allowed"
+    )
+    assert said.moments, "the seconds to look at"
+
+
+def test_two_rungs_that_lost_bits_are_both_found(tmp_path: Path) -> None:
+    assert failed(found(rungs([400, 560, 1600, 2200]), rungs(), tmp_path)) == ["r2", "r4"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 1.4])
+def test_bits_that_all_rungs_lost_are_another_preset(share: float, tmp_path: Path) -> None:
+    results = found(rungs([rate * share for rate in KBPS]), rungs(), tmp_path)
+    assert [result.value for result in results.values()] == pytest.approx([0] * 4)
+
+
+def test_a_change_that_grows_with_the_bitrate_is_another_preset(tmp_path: Path) -> None:
+    new = [rate * share for rate, share in zip(KBPS, (1.16, 1.22, 1.28, 1.345), strict=True)]
+    assert failed(found(rungs(new), rungs(), tmp_path)) == []
+    new[2] *= 0.88
+    assert failed(found(rungs(new), rungs(), tmp_path)) == ["r3"]
+
+
+def test_beside_one_other_rung_the_change_is_the_other_ones(tmp_path: Path) -> None:
+    """Of 15 points a doubling, and half as much again is allowed."""
+    for share, expected in ((0.88, []), (0.86, ["r2"])):
+        results = found(rungs([400 * 1.2, 800 * 1.2 * share]), rungs()[:2], tmp_path)
+        assert failed(results) == expected
+        assert results["r2"].limit == 3
+
+
+def test_rungs_of_other_codecs_and_sizes_say_nothing(tmp_path: Path) -> None:
+    """HEVC went down by a third for all its rungs, and one rung was made smaller."""
+    old = rungs() + [msgspec.structs.replace(r, name=f"hevc-{r.name}") for r in rungs(codec="hevc")]
+    new = rungs() + [
+        msgspec.structs.replace(r, name=f"hevc-{r.name}") for r in rungs([r * 0.67 for r in KBPS], codec="hevc")
+    ]
+    new[0] = rung("r1", 70, 70, kbps=200, declared_kbps=400, height_px=180)
+    results = found(new, old, tmp_path)
+    assert "r1" not in results
+    assert len(results) == 7
+    assert failed(results) == []
+
+
+def test_it_needs_bitrates_that_were_measured(tmp_path: Path) -> None:
+    policy = policy_of(tmp_path, rule(LOST, max=2))
+    needs = f"rule it ({LOST}) was not applied: it needs two rungs of one codec whose bitrates were measured"
+    for old in (rungs([None] * 4), rungs()[:1]):
+        [said] = [w for w in judge(rungs(), policy, old).warnings if w.startswith("rule it")]
+        assert said.startswith(needs)
+
+
+def test_a_flat_curve_is_no_licence(tmp_path: Path) -> None:
+    """Where scores say that bits are worth nothing, or rungs have one bitrate, they are worth the least there is."""
+    for kbps in (KBPS, [800] * 4):
+        old = rungs(kbps, [80, 80, 80, 80])
+        results = found(rungs([kbps[0], kbps[1] / 2, *kbps[2:]], [80, 80, 80, 80]), old, tmp_path)
+        assert failed(results) == ["r2"]
+        assert results["r2"].value == pytest.approx(12)
+
+
+def test_the_presets_look_at_it() -> None:
+    report = judge(
+        rungs([400, 800, 1300, 3200]), msgspec.structs.replace(read_preset("hls-vod"), display=None), rungs()
+    )
+    assert [r.subject for r in report.results if r.rule == LOST and r.status == "failed"] == ["r3"]
+    assert not report.passed
