@@ -104,6 +104,8 @@ class SparseCadence:
         looks = list(self._looks)
         at = len(looks) - 1 - BESIDE
         here = looks.pop(at)
+        if here.change > WEAK * (max(looks[at - 1].change, looks[at].change) + FLOOR):
+            return None  # most are none: this saves the medians
         beside = [look for look in looks if not look.first]
         if here.first or len(beside) <= BESIDE or sorted(look.activity for look in beside)[len(beside) // 2] < MOVING:
             return None
