@@ -6,7 +6,7 @@ from qclip_ffmpeg import __version__
 from qclip_ffmpeg import gate_comparisons as comparisons
 from qclip_ffmpeg import gate_rules as rules
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_bitrates import lone_bitrate_drop
+from qclip_ffmpeg.gate_bitrates import lone_drop
 from qclip_ffmpeg.gate_checks import check_rungs, is_measured, noted, selected
 from qclip_ffmpeg.gate_rules import Check, Ladder, moment, result
 from qclip_ffmpeg.ladder import Rung, analyse, in_order
@@ -30,8 +30,8 @@ CHECKS: dict[str, tuple[Check, str]] = {
     "baseline.segment_drop": (comparisons.segment_drop, "segments at the same times in a rung and its baseline"),
     "baseline.steady_drop": (comparisons.steady_drop, "two segments at the same times in a rung and its baseline"),
     "baseline.ladder_drop": (comparisons.ladder_drop, "two rungs that the baseline has, too"),
-    "baseline.lone_bitrate_drop": (
-        lone_bitrate_drop,
+    "baseline.lone_drop": (
+        lone_drop,
         "two rungs of one codec whose bitrates were measured in both ladders",
     ),
     "baseline.bd_score": (comparisons.bd_score, "rate-quality curves of both ladders that overlap"),

@@ -1,11 +1,12 @@
-"""A rung that lost bits the rungs around it kept: the surest sign that an encode got worse, where others got no better.
+"""A rung that lost what the rungs around it kept: bits above all, and score.
 
 Scores of two encodes that are as good as each other differ by some points, since a model sees the preset. Bitrates of
-a ladder encoded again move together.
+a ladder encoded again move together: they are the surest sign that one rung got worse.
 """
 
 import math
 from collections.abc import Sequence
+from statistics import median
 from typing import NamedTuple
 
 from qclip_ffmpeg.emit.chart import worst_segments
@@ -18,31 +19,35 @@ from qclip_ffmpeg.policy import Rule
 END_SLOPE = 0.5
 LEAST_POINTS_A_DOUBLING = 12.0
 """Scores flatten out at the top of a ladder, where VMAF still rises by 10 to 16 a doubling."""
+SCORE_SHARE = 0.05
+"""How much of a fall of the score counts beside the bits: as much as it helps to tell 56 rungs that got worse from 400
+that did not (Fisher's discriminant is about that: a fall of the score has a fourfold standard deviation)."""
 BESIDE_ONE = 1.5
 """How much more is allowed where there is but one other rung to compare with: such pairs are further apart."""
 
 
-def lone_bitrate_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
-    """baseline.lone_bitrate_drop: a rung lost bits that the rungs around it kept.
+def lone_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
+    """baseline.lone_drop: a rung lost bits that the rungs around it kept.
 
     Another preset or encoder moves the bitrates of all rungs, most alike where the rungs are alike. So a rung's change
     is held against what the rungs of its codec next to it went through. What is left is told in score points, by the
     slope of the baseline's own rate-quality curve: a tenth of the bits is much at the bottom of a ladder and little at
-    its top.
+    its top. To that comes a share of what the rung's score fell more than the others' did.
     """
     assert rule.max is not None
     chosen = {rung.name for rung in rungs}
     found = []
     for of_codec in by_codec([new for new, old in both(ladder.rungs, ladder) if is_same(new, old)]):
         points = [point for rung in of_codec if (point := rate_point(rung, ladder.baseline[rung.name]))]
-        for rung, lost, value, limit in lost_alone(points, rule.max):
+        for rung, lost, fell, value, limit in lost_alone(points, rule.max):
             if rung.name not in chosen:
                 continue
             old = ladder.baseline[rung.name]
             message = (
                 f"its bitrate went from {old.bitrate_kbps:.0f} to {rung.bitrate_kbps:.0f} kbit/s, "
                 f"{measure(100 * abs(1 - 2**-lost), '%')} {'less' if lost >= 0 else 'more'} than the rungs next to it "
-                f"lead to expect: {abs(value):.1f} points on the baseline's own curve; {limit:.1f} less is allowed"
+                f"lead to expect, and its score fell {abs(fell):.1f} {'more' if fell >= 0 else 'less'} than theirs: "
+                f"{abs(value):.1f} points {'lost' if value >= 0 else 'won'} by itself; {limit:.1f} is allowed"
             )
             moments = [segment for _, segment in falls(at_same_time(rung, old))] or worst_segments(rung.track)
             found.append(Found(rung.name, [rung.name], value, message, limit, "max", value > limit, moments))
@@ -58,6 +63,9 @@ class RateChange(NamedTuple):
     change: float
     """Doublings: log2 of new over old."""
     score: float
+    """In the baseline."""
+    fall: float
+    """Of the score since."""
 
 
 def rate_point(new: Rung, old: Rung) -> RateChange | None:
@@ -66,23 +74,38 @@ def rate_point(new: Rung, old: Rung) -> RateChange | None:
     before, after = (rate if rate and math.isfinite(rate) and rate > 0 else None for rate in rates)
     if before is None or after is None:
         return None
-    return RateChange(new, math.log2(before), math.log2(after / before), score_of(old))
+    return RateChange(new, math.log2(before), math.log2(after / before), score_of(old), score_of(old) - score_of(new))
 
 
-def lost_alone(points: Sequence[RateChange], most: float) -> list[tuple[Rung, float, float, float]]:
-    """Of each rung of a codec the bits that it lost by itself, in doublings, what they were worth and what may be.
+class Lost(NamedTuple):
+    """What a rung lost by itself."""
+
+    rung: Rung
+    doublings: float
+    """Of its bitrate."""
+    fell: float
+    """How much more than the median of the others its score fell."""
+    points: float
+    """Both together, in score points."""
+    limit: float
+
+
+def lost_alone(points: Sequence[RateChange], most: float) -> list[Lost]:
+    """What each rung of a codec lost by itself, and what it may lose.
 
     The worst rung is looked at first. Once it is beyond the limit the others are looked at without it: else a rung
     beside it would seem to have kept, and one further off to have lost, what it did not.
     """
-    left, said = list(points), dict[str, tuple[Rung, float, float, float]]()
+    left, said = list(points), dict[str, Lost]()
     while len(left) > 1:
         limit = most * (BESIDE_ONE if len(left) == 2 else 1)
         for at, point in enumerate(left):
             lost = expected_change(left, at) - point.change
-            said[point.rung.name] = point.rung, lost, lost * points_a_doubling(left, at), limit
-        worst = max(left, key=lambda point: said[point.rung.name][2])
-        if said[worst.rung.name][2] <= limit:
+            fell = point.fall - median(other.fall for other in left if other is not point)
+            value = lost * points_a_doubling(left, at) + SCORE_SHARE * fell
+            said[point.rung.name] = Lost(point.rung, lost, fell, value, limit)
+        worst = max(left, key=lambda point: said[point.rung.name].points)
+        if said[worst.rung.name].points <= limit:
             break
         left.remove(worst)
     return list(said.values())

@@ -139,9 +139,9 @@ BASELINE = {
         baseline=True,
         range=SCORES,
     ),
-    "baseline.lone_bitrate_drop": Figure(
-        says="what the bits were worth that a rung lost and the rungs of its codec next to it kept, by the slope of "
-        "the baseline's own rate-quality curve",
+    "baseline.lone_drop": Figure(
+        says="what a rung lost and the rungs of its codec next to it kept: bits, by what they are worth on the "
+        "baseline's own rate-quality curve, and a twentieth of what its score fell more than theirs",
         unit="score",
         of="rung",
         bounds=("max",),

@@ -1,4 +1,4 @@
-"""What a gate makes of a rung that lost bits the rungs around it kept."""
+"""What a gate makes of a rung that lost what the rungs around it kept."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from qclip_ffmpeg.verdict import Result
 KBPS = (400, 800, 1600, 3200)
 SCORES = (40, 55, 70, 80)
 POINTS_A_DOUBLING = (15, 15, 12.5, 12)
-LOST = "baseline.lone_bitrate_drop"
+LOST = "baseline.lone_drop"
 
 
 def rungs(kbps: Sequence[float | None] = KBPS, scores: Sequence[float] = SCORES, **track: Any) -> list[Rung]:
@@ -51,14 +51,24 @@ def test_a_rung_that_lost_bits_by_itself_fails(at: int, tmp_path: Path) -> None:
 def test_what_is_said_of_it(tmp_path: Path) -> None:
     said = found(rungs([400, 680, 1600, 3200]), rungs(), tmp_path)["r2"]
     assert said.message == (
-        "its bitrate went from 800 to 680 kbit/s, 15 % less than the rungs next to it lead to expect: 3.5 points on "
-        "the baseline's own curve; 2.0 less is allowed"
+        "its bitrate went from 800 to 680 kbit/s, 15 % less than the rungs next to it lead to expect, and its score "
+        "fell 0.0 more than theirs: 3.5 points lost by itself; 2.0 is allowed"
     )
     assert said.moments, "the seconds to look at"
 
 
 def test_two_rungs_that_lost_bits_are_both_found(tmp_path: Path) -> None:
     assert failed(found(rungs([400, 560, 1600, 2200]), rungs(), tmp_path)) == ["r2", "r4"]
+
+
+def test_a_twentieth_of_what_its_score_fell_more_than_the_others_is_added(tmp_path: Path) -> None:
+    results = found(rungs(scores=(39, 45, 69, 79)), rungs(), tmp_path)
+    assert {name: result.value for name, result in results.items()} == {
+        "r1": 0.0,
+        "r2": pytest.approx(0.05 * 9),
+        "r3": 0.0,
+        "r4": 0.0,
+    }
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 1.4])

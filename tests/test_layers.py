@@ -54,7 +54,17 @@ LIGHT = (
     *("active_picture", "errors", "frame", "calibration", "track", "inputs", "colour", "presets", "taps", "verdict"),
     *("temporal", "temporal.figure"),
     *("ahead", "bitrate", "ladder", "ladder_inputs", "manifests"),
-    *("policy", "gate", "gate_checks", "gate_comparisons", "gate_figures", "gate_inputs", "gate_noise", "gate_rules"),
+    *(
+        "policy",
+        "gate",
+        "gate_bitrates",
+        "gate_checks",
+        "gate_comparisons",
+        "gate_figures",
+        "gate_inputs",
+        "gate_noise",
+        "gate_rules",
+    ),
     *("emit.gate_json", "emit.junit", "emit.github", "emit.gitlab", "emit.markdown", "emit.gate_html"),
 )
 DOCSTRING_FROM_LINES = 6

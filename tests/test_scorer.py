@@ -21,7 +21,7 @@ from qclip_ffmpeg.scorer import Scorer, WindowViews, choose_device, cpu_count, s
 pytest_plugins = ["model_fixtures"]
 
 DISPLAY_LINE = Fraction(1, 25)
-TOLD = torch.tensor([1.0, 0.5])  # motion and display, which the bundled model wants to know
+TOLD = torch.tensor([1.0, 0.5, 1.0])  # motion, display and enlargement, which the bundled model wants to know
 
 
 def window(index: int, frames: int, flags: frozenset[str] = frozenset()) -> Window:
