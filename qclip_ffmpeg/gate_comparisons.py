@@ -68,15 +68,17 @@ def step(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
 
 
 def redundant(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
-    """ladder.redundant: a step that is no more than noise. One that goes down by more is an inversion, not this."""
+    """ladder.redundant: a step that is no more than noise, nor than `max`. One that falls by more is an inversion."""
     found = []
     for of_codec in by_codec(rungs):
         for lower, upper in pairwise(of_codec):
             value, noise = score_of(upper) - score_of(lower), band(lower, upper, ladder)
-            message = f"the mean is {above_or_below(value)} the next lower rung's; up to {noise:.1f} is noise"
+            limit = noise if rule.max is None else min(noise, rule.max)
+            why = "noise" if limit == noise else "hardly seen"
+            message = f"the mean is {above_or_below(value)} the next lower rung's; up to {limit:.1f} is {why}"
             subject = f"{upper.name} over {lower.name}"
-            none = abs(value) <= noise
-            found.append(Found(subject, [upper.name, lower.name], value, message, noise, "min", none))
+            none = abs(value) <= limit
+            found.append(Found(subject, [upper.name, lower.name], value, message, limit, "min", none))
     return found
 
 

@@ -78,12 +78,13 @@ LADDER = {
         range=SCORES,
     ),
     "ladder.redundant": Figure(
-        says="how much a rung scores above the next lower one of its codec, where that is within the noise band: it "
-        "costs more and nobody can tell that it looks better",
+        says="how much a rung scores above the next lower one of its codec, where that is within the noise band and no "
+        "more than `max`: it costs more and nobody can tell that it looks better",
         unit="score",
         of="pair",
-        bounds=(),
+        bounds=("max",),
         bound_needed=False,
+        range=SCORES,
     ),
     "ladder.declared_height_px": Figure(
         says="lines of the stream, which must be those that the ladder or the file's name declares",

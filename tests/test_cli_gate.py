@@ -185,10 +185,10 @@ def test_a_baseline_is_saved_and_compared_with(gate: Gate, tmp_path: Path) -> No
     assert gate("r1.qclip.json r2.qclip.json r3.qclip.json --save-baseline last.json").code == 0
     assert [r.name for r in read_baseline(tmp_path / "last.json")] == ["r1", "r2", "r3"]
     assert gate("r1.qclip.json r2.qclip.json r3.qclip.json --baseline last.json").code == 0
-    sidecars(tmp_path, 45, 60, 70)
+    sidecars(tmp_path, 45, 60, 65)
     done = gate("r1.qclip.json r2.qclip.json r3.qclip.json --baseline last.json")
     assert done.code == 3
-    assert "error: r3: baseline.drop: the mean of 70.0 is 10.0 below the baseline's" in done.stderr
+    assert "error: r3: baseline.drop: the mean of 65.0 is 15.0 below the baseline's" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("hls-vod, against last.json: failed")
 
 
@@ -197,7 +197,7 @@ def test_a_ladder_that_fails_is_no_baseline(gate: Gate, tmp_path: Path) -> None:
     sidecars(tmp_path, 45, 80)
     assert gate("--ladder . -q --save-baseline", tmp_path / "last.bin").code == 0
     before = (tmp_path / "last.bin").read_bytes()
-    sidecars(tmp_path, 45, 70)
+    sidecars(tmp_path, 45, 65)
     done = gate("--ladder . --baseline last.bin --save-baseline last.bin")
     assert done.code == 3
     assert "last.bin: not written, since the gate did not pass" in done.stderr

@@ -296,6 +296,16 @@ def test_a_step_within_the_noise_is_redundant(upper: float, status: str, judged:
     assert only(judged(ladder(70, upper), rule("ladder.redundant"))).status == status
 
 
+@pytest.mark.parametrize(("upper", "status"), [(73, "failed"), (74, "passed"), (67, "failed"), (66, "passed")])
+def test_a_step_that_can_be_seen_is_not_redundant_however_wide_the_noise(
+    upper: float, status: str, judged: Any
+) -> None:
+    found = only(judged(ladder(70, upper), rule("ladder.redundant", max=3)))
+    assert (found.status, found.limit) == (status, 3)
+    assert found.message.endswith("up to 3.0 is hardly seen")
+    assert only(judged(ladder(70, upper), rule("ladder.redundant", max=30))).limit == BAND
+
+
 DECLARED = [
     (720, 1280, 720, "passed"),
     (720, 960, 540, "failed"),
