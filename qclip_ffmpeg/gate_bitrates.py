@@ -6,24 +6,62 @@ a ladder encoded again move together: they are the surest sign that one rung got
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from statistics import median
 from typing import NamedTuple
 
 from qclip_ffmpeg.emit.chart import worst_segments
 from qclip_ffmpeg.gate_comparisons import both, by_codec, score_of
 from qclip_ffmpeg.gate_noise import is_same
-from qclip_ffmpeg.gate_rules import Found, Ladder, at_same_time, falls, measure
+from qclip_ffmpeg.gate_rules import Found, Ladder, at_same_time, falls
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Rule
 
 END_SLOPE = 0.5
+"""How steeply a line through two rungs is followed beyond them."""
 LEAST_POINTS_A_DOUBLING = 12.0
-"""Scores flatten out at the top of a ladder, where VMAF still rises by 10 to 16 a doubling."""
+"""Scores flatten out at the top of a ladder, where bits are still worth something."""
+LEAST_APART = 0.5
+"""Doublings. Rungs closer than that say nothing of a slope: their scores differ by noise."""
 SCORE_SHARE = 0.05
-"""How much of a fall of the score counts beside the bits: as much as it helps to tell 56 rungs that got worse from 400
-that did not (Fisher's discriminant is about that: a fall of the score has a fourfold standard deviation)."""
+"""How much of a fall of the score counts beside the bits. A fall scatters by four times as many points as they do, so
+that it weighs a sixteenth to a twentieth in a linear discriminant of equal and worse rungs (docs/experiments.md)."""
+MOST_GROUPED = 10
 BESIDE_ONE = 1.5
 """How much more is allowed where there is but one other rung to compare with: such pairs are further apart."""
+
+
+class RateChange(NamedTuple):
+    """A rung of the baseline on its rate-quality curve, and what became of it."""
+
+    rung: Rung
+    bitrate: float
+    """Doublings: log2 of kbit/s."""
+    change: float
+    """Doublings: log2 of new over old."""
+    score: float
+    """In the baseline."""
+    fall: float
+    """Of the score since."""
+
+
+class Lost(NamedTuple):
+    """What a rung lost by itself."""
+
+    point: RateChange
+    expected: float
+    """Change of the bitrate that the other rungs lead to expect, in doublings."""
+    others_fell: float
+    """Median fall of the others' scores."""
+    bits: float
+    """What the bits are worth that it lost besides, in score points."""
+    limit: float
+    """Of `points`."""
+
+    @property
+    def points(self) -> float:
+        """Bits and score together, in score points."""
+        return self.bits + SCORE_SHARE * (self.point.fall - self.others_fell)
 
 
 def lone_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
@@ -38,37 +76,37 @@ def lone_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
     chosen = {rung.name for rung in rungs}
     found = []
     for of_codec in by_codec([new for new, old in both(ladder.rungs, ladder) if is_same(new, old)]):
-        points = [point for rung in of_codec if (point := rate_point(rung, ladder.baseline[rung.name]))]
-        for rung, lost, fell, value, limit in lost_alone(points, rule.max):
-            if rung.name not in chosen:
-                continue
-            old = ladder.baseline[rung.name]
-            message = (
-                f"its bitrate went from {old.bitrate_kbps:.0f} to {rung.bitrate_kbps:.0f} kbit/s, "
-                f"{measure(100 * abs(1 - 2**-lost), '%')} {'less' if lost >= 0 else 'more'} than the rungs next to it "
-                f"lead to expect, and its score fell {abs(fell):.1f} {'more' if fell >= 0 else 'less'} than theirs: "
-                f"{abs(value):.1f} points {'lost' if value >= 0 else 'won'} by itself; {limit:.1f} is allowed"
-            )
-            moments = [segment for _, segment in falls(at_same_time(rung, old))] or worst_segments(rung.track)
-            found.append(Found(rung.name, [rung.name], value, message, limit, "max", value > limit, moments))
+        points = [point for rung in of_codec if (point := rate_change(rung, ladder.baseline[rung.name]))]
+        for lost in lost_alone(points, rule.max):
+            rung = lost.point.rung
+            if rung.name in chosen:
+                seconds = [s for _, s in falls(at_same_time(rung, ladder.baseline[rung.name]))]
+                found.append(
+                    Found(
+                        subject=rung.name,
+                        rungs=[rung.name],
+                        value=lost.points,
+                        message=told(lost),
+                        limit=lost.limit,
+                        bound="max",
+                        failed=lost.points > lost.limit,
+                        moments=seconds or worst_segments(rung.track),
+                    )
+                )
     return found
 
 
-class RateChange(NamedTuple):
-    """A rung of the baseline on its rate-quality curve, and what became of its bitrate."""
-
-    rung: Rung
-    bitrate: float
-    """Doublings: log2 of kbit/s."""
-    change: float
-    """Doublings: log2 of new over old."""
-    score: float
-    """In the baseline."""
-    fall: float
-    """Of the score since."""
+def told(lost: Lost) -> str:
+    """What was expected of a rung, and what came, for people."""
+    was, now, expected = (2 ** (lost.point.bitrate + more) for more in (0.0, lost.point.change, lost.expected))
+    return (
+        f"{was:.0f} to {now:.0f} kbit/s where the rungs next to it lead to expect {expected:.0f}, "
+        f"{lost.bits:.1f} points' worth; its score changed by {0 - lost.point.fall:+.1f}, the others' by "
+        f"{0 - lost.others_fell:+.1f}; {lost.points:.2f} points lost by itself, {lost.limit:.2f} is allowed"
+    )
 
 
-def rate_point(new: Rung, old: Rung) -> RateChange | None:
+def rate_change(new: Rung, old: Rung) -> RateChange | None:
     """None: one of the bitrates was not measured."""
     rates = [rung.track.source.video.bitrate_kbps if rung.track.source.video else None for rung in (old, new)]
     before, after = (rate if rate and math.isfinite(rate) and rate > 0 else None for rate in rates)
@@ -77,57 +115,73 @@ def rate_point(new: Rung, old: Rung) -> RateChange | None:
     return RateChange(new, math.log2(before), math.log2(after / before), score_of(old), score_of(old) - score_of(new))
 
 
-class Lost(NamedTuple):
-    """What a rung lost by itself."""
-
-    rung: Rung
-    doublings: float
-    """Of its bitrate."""
-    fell: float
-    """How much more than the median of the others its score fell."""
-    points: float
-    """Both together, in score points."""
-    limit: float
-
-
 def lost_alone(points: Sequence[RateChange], most: float) -> list[Lost]:
     """What each rung of a codec lost by itself, and what it may lose.
 
-    The worst rung is looked at first. Once it is beyond the limit the others are looked at without it: else a rung
-    beside it would seem to have kept, and one further off to have lost, what it did not.
+    Rungs whose bitrate is odd, up or down, are nothing to hold others against: all are held against the largest group
+    of rungs of which none is off by more than `most` points beside the rest of it. So it takes more rungs that kept
+    their bits than rungs that did not.
     """
-    left, said = list(points), dict[str, Lost]()
-    while len(left) > 1:
-        limit = most * (BESIDE_ONE if len(left) == 2 else 1)
-        for at, point in enumerate(left):
-            lost = expected_change(left, at) - point.change
-            fell = point.fall - median(other.fall for other in left if other is not point)
-            value = lost * points_a_doubling(left, at) + SCORE_SHARE * fell
-            said[point.rung.name] = Lost(point.rung, lost, fell, value, limit)
-        worst = max(left, key=lambda point: said[point.rung.name].points)
-        if said[worst.rung.name].points <= limit:
-            break
-        left.remove(worst)
-    return list(said.values())
+    kept = alike(sorted(points, key=lambda point: point.bitrate), most)
+    return [lost_beside(point, others, most) for point in points if (others := [p for p in kept if p is not point])]
 
 
-def expected_change(points: Sequence[RateChange], at: int) -> float:
-    """What became of the bitrate of a rung by what became of the others: between two rungs on the line through them.
+def alike(points: Sequence[RateChange], most: float) -> Sequence[RateChange]:
+    """The largest group, two at least, that holds together; of several as large the one that does so best.
 
-    Beyond the last one the line is followed half as steeply, which left the least of ladders that were encoded again
-    with other presets (docs/gate.md). With one other rung it is that one's.
+    All of them where there are so many that looking at every group would take long: no ladder has as many rungs.
     """
-    if len(points) == 2:
-        return points[1 - at].change
-    inside = 0 < at < len(points) - 1
-    near, far = (points[at - 1], points[at + 1]) if inside else (points[1], points[2]) if at == 0 else points[-2:-4:-1]
+    if len(points) > MOST_GROUPED:
+        return points
+    for count in range(len(points), 2, -1):
+        groups = [(max(off(group, most)), group) for group in combinations(points, count)]
+        worst, best = min(groups, key=lambda found: found[0])
+        if worst <= most:
+            return best
+    return min(combinations(points, 2), key=lambda pair: sum(off(pair, most)), default=points)
+
+
+def off(group: Sequence[RateChange], most: float) -> list[float]:
+    """By how many points each rung of a group is off beside the rest of it, up or down."""
+    return [abs(lost_beside(p, [other for other in group if other is not p], most).points) for p in group]
+
+
+def lost_beside(point: RateChange, others: Sequence[RateChange], most: float) -> Lost:
+    """What a rung lost that others, by their bitrates, kept. One that was not encoded again has lost nothing."""
+    limit = most * (BESIDE_ONE if len(others) == 1 else 1)
+    if point.change == 0 and point.fall == 0:
+        return Lost(point, expected=0.0, others_fell=0.0, bits=0.0, limit=limit)
+    lower = [other for other in others if other.bitrate <= point.bitrate]
+    upper = [other for other in others if other.bitrate > point.bitrate]
+    expected = expected_change(point, lower, upper)
+    slope = points_a_doubling(lower[-1] if lower else point, upper[0] if upper else point)
+    others_fell = median(other.fall for other in others)
+    return Lost(point, expected, others_fell, (expected - point.change) * slope, limit)
+
+
+def expected_change(point: RateChange, lower: Sequence[RateChange], upper: Sequence[RateChange]) -> float:
+    """What became of the bitrate of a rung by what became of the others, in doublings.
+
+    Between two rungs: on the line through them. Beyond the last one: on along the line of the last two, half as
+    steeply and no further than the two are apart, which left the least of ladders that were encoded again with other
+    presets (docs/experiments.md). With one other rung: as that one.
+
+    Args:
+        point: the rung.
+        lower: the others of no higher bitrate, by bitrate.
+        upper: the rest of the others, by bitrate.
+    """
+    if lower and upper:
+        near, far, steepness = lower[-1], upper[0], 1.0
+    else:
+        outwards = [*reversed(lower), *upper]
+        near, far, steepness = outwards[0], outwards[min(1, len(outwards) - 1)], END_SLOPE
     apart = far.bitrate - near.bitrate
-    along = (points[at].bitrate - near.bitrate) / apart if apart else 0.5
-    return near.change + min(max(along, -1.0), 1.0) * (1 if inside else END_SLOPE) * (far.change - near.change)
+    along = (point.bitrate - near.bitrate) / apart if apart else 0.0
+    return near.change + steepness * max(along, -1.0) * (far.change - near.change)
 
 
-def points_a_doubling(points: Sequence[RateChange], at: int) -> float:
-    """Slope of the baseline's rate-quality curve at a rung, between the rungs next to it: score points a doubling."""
-    low, high = points[max(at - 1, 0)], points[min(at + 1, len(points) - 1)]
-    apart = high.bitrate - low.bitrate
-    return max((high.score - low.score) / apart if apart else 0.0, LEAST_POINTS_A_DOUBLING)
+def points_a_doubling(low: RateChange, high: RateChange) -> float:
+    """Slope of the baseline's rate-quality curve between two rungs, in score points a doubling of the bitrate."""
+    apart = max(high.bitrate - low.bitrate, LEAST_APART)
+    return max((high.score - low.score) / apart, LEAST_POINTS_A_DOUBLING)

@@ -74,10 +74,10 @@ def redundant(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
         for lower, upper in pairwise(of_codec):
             value, noise = score_of(upper) - score_of(lower), band(lower, upper, ladder)
             limit = noise if rule.max is None else min(noise, rule.max)
-            why = "noise" if limit == noise else "hardly seen"
+            why = "noise" if limit == noise or value < 0 else "hardly seen"
             message = f"the mean is {above_or_below(value)} the next lower rung's; up to {limit:.1f} is {why}"
             subject = f"{upper.name} over {lower.name}"
-            none = abs(value) <= limit
+            none = -noise <= value <= limit
             found.append(Found(subject, [upper.name, lower.name], value, message, limit, "min", none))
     return found
 

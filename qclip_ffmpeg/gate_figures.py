@@ -79,7 +79,7 @@ LADDER = {
     ),
     "ladder.redundant": Figure(
         says="how much a rung scores above the next lower one of its codec, where that is within the noise band and no "
-        "more than `max`: it costs more and nobody can tell that it looks better",
+        "more than `max`: it costs more and few would see that it looks better",
         unit="score",
         of="pair",
         bounds=("max",),

@@ -51,24 +51,21 @@ def test_a_rung_that_lost_bits_by_itself_fails(at: int, tmp_path: Path) -> None:
 def test_what_is_said_of_it(tmp_path: Path) -> None:
     said = found(rungs([400, 680, 1600, 3200]), rungs(), tmp_path)["r2"]
     assert said.message == (
-        "its bitrate went from 800 to 680 kbit/s, 15 % less than the rungs next to it lead to expect, and its score "
-        "fell 0.0 more than theirs: 3.5 points lost by itself; 2.0 is allowed"
+        "800 to 680 kbit/s where the rungs next to it lead to expect 800, 3.5 points' worth; its score changed by "
+        "+0.0, the others' by +0.0; 3.52 points lost by itself, 2.00 is allowed"
     )
     assert said.moments, "the seconds to look at"
 
 
 def test_two_rungs_that_lost_bits_are_both_found(tmp_path: Path) -> None:
-    assert failed(found(rungs([400, 560, 1600, 2200]), rungs(), tmp_path)) == ["r2", "r4"]
+    top = [rung("r5", 88, 88, kbps=6400, declared_kbps=6400)]
+    for new, lost in (([400, 560, 1600, 2200], ["r2", "r4"]), ([400, 800, 1200, 2400], ["r3", "r4"])):
+        assert failed(found(rungs(new) + top, rungs() + top, tmp_path)) == lost
 
 
 def test_a_twentieth_of_what_its_score_fell_more_than_the_others_is_added(tmp_path: Path) -> None:
     results = found(rungs(scores=(39, 45, 69, 79)), rungs(), tmp_path)
-    assert {name: result.value for name, result in results.items()} == {
-        "r1": 0.0,
-        "r2": pytest.approx(0.05 * 9),
-        "r3": 0.0,
-        "r4": 0.0,
-    }
+    assert [result.value for result in results.values()] == pytest.approx([0, 0.05 * 9, 0, 0])
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 1.4])
@@ -113,13 +110,44 @@ def test_it_needs_bitrates_that_were_measured(tmp_path: Path) -> None:
         assert said.startswith(needs)
 
 
-def test_a_flat_curve_is_no_licence(tmp_path: Path) -> None:
-    """Where scores say that bits are worth nothing, or rungs have one bitrate, they are worth the least there is."""
-    for kbps in (KBPS, [800] * 4):
-        old = rungs(kbps, [80, 80, 80, 80])
-        results = found(rungs([kbps[0], kbps[1] / 2, *kbps[2:]], [80, 80, 80, 80]), old, tmp_path)
+@pytest.mark.parametrize("kbps", [KBPS, [800, 801, 802, 803]])
+def test_a_flat_or_a_steep_curve_is_no_licence(kbps: Sequence[float], tmp_path: Path) -> None:
+    """Where scores say that bits are worth nothing, or rungs have nearly one bitrate: the least there is."""
+    for scores in ([80, 80, 80, 80], [78, 80, 81, 82]):
+        old = rungs(kbps, scores)
+        results = found(rungs([kbps[0], kbps[1] / 2, *kbps[2:]], scores), old, tmp_path)
         assert failed(results) == ["r2"]
-        assert results["r2"].value == pytest.approx(12)
+        assert results["r2"].value == pytest.approx(12, abs=0.1)
+
+
+@pytest.mark.parametrize("times", [1.5, 2, 8])
+@pytest.mark.parametrize("at", range(4))
+def test_a_rung_that_gained_bits_blames_nobody(at: int, times: float, tmp_path: Path) -> None:
+    """Whether the others were encoded again or not."""
+    for again in (1, 0.98):
+        new = [rate * (times if i == at else again) for i, rate in enumerate(KBPS)]
+        assert failed(found(rungs(new), rungs(), tmp_path)) == []
+
+
+def test_two_files_that_were_swapped(tmp_path: Path) -> None:
+    assert failed(found(rungs([400, 1600, 800, 3200]), rungs(), tmp_path)) == ["r3"]
+
+
+def test_what_was_not_encoded_again_lost_nothing(tmp_path: Path) -> None:
+    for kbps in ([600, 800], [200, 800]):
+        results = found(rungs(kbps), rungs()[:2], tmp_path)
+        assert (results["r2"].value, results["r2"].status) == (0, "passed")
+
+
+def test_the_order_is_that_of_the_bitrates_in_the_baseline(tmp_path: Path) -> None:
+    """Whatever is declared, and whatever became of them."""
+    shuffled = [msgspec.structs.replace(r, declared_kbps=k) for r, k in zip(rungs(), (3, 1, 4, 2), strict=True)]
+    new = [400, 800, 1600, 1500]
+    declared = found(rungs(new), rungs(), tmp_path)
+    other = [msgspec.structs.replace(r, declared_kbps=k) for r, k in zip(rungs(new), (3, 1, 4, 2), strict=True)]
+    assert {n: r.value for n, r in found(other, shuffled, tmp_path).items()} == {
+        n: r.value for n, r in declared.items()
+    }
 
 
 def test_the_presets_look_at_it() -> None:
