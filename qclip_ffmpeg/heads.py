@@ -17,7 +17,7 @@ Measure = Literal["motion", "display", "enlargement"]
 """What a head may be told beside the frames, which do not show it. "motion": log(1 + the mean motion of the window in
 8-bit code values), since less of the same damage is seen where there is motion. "display": log2(lines the picture takes
 on the display / 480), since the same features mean something else there: level vectors move along with it.
-"enlargement": log2(lines the picture takes on the display / lines it is stored with), without black bars, held to 1 to 8
+"enlargement": log2(lines the picture takes on the display / lines it is stored with), bars aside, held to 1 to 8
 times as in the training; since a picture that is soft by nature and one that was coded small look alike."""
 DISPLAY_LINES = 480  # where "display" is 0
 LARGEST_ENLARGEMENT = 8  # of the training; nothing is told of pictures that are made smaller
