@@ -27,8 +27,10 @@ SCORE_SHARE = 0.05
 """How much of a fall of the score counts beside the bits. A fall scatters by four times as many points as they do, so
 that it weighs a sixteenth to a twentieth in a linear discriminant of equal and worse rungs (docs/experiments.md)."""
 MOST_GROUPED = 10
-BESIDE_ONE = 1.5
-"""How much more is allowed where there is but one other rung to compare with: such pairs are further apart."""
+AT_AN_END = 1.6
+"""How much more a rung may lose that has others on one side alone: what is expected of it is less sure."""
+BESIDE_ONE = 2.0
+"""How much more where there is but one other rung: such pairs are further apart."""
 
 
 class RateChange(NamedTuple):
@@ -119,40 +121,45 @@ def lost_alone(points: Sequence[RateChange], most: float) -> list[Lost]:
     """What each rung of a codec lost by itself, and what it may lose.
 
     Rungs whose bitrate is odd, up or down, are nothing to hold others against: all are held against the largest group
-    of rungs of which none is off by more than `most` points beside the rest of it. So it takes more rungs that kept
-    their bits than rungs that did not.
+    of rungs of which none is off by more than it may be beside the rest of it. So it takes more rungs that kept their
+    bits than rungs that did not. Of several groups as large, as where either a rung lost or the one beside it gained,
+    the one counts whose absent lost the most.
     """
-    kept = alike(sorted(points, key=lambda point: point.bitrate), most)
-    return [lost_beside(point, others, most) for point in points if (others := [p for p in kept if p is not point])]
+    ordered = sorted(points, key=lambda point: point.bitrate)
+    if len(ordered) > MOST_GROUPED:  # too many groups to look at; no ladder has as many rungs
+        return beside(ordered, ordered, most)
+    for count in range(len(ordered), 2, -1):
+        groups = [list(group) for group in combinations(ordered, count)]
+        alike = [group for group in groups if not any(off(lost) for lost in beside(group, group, most))]
+        if alike:
+            return max((beside(ordered, group, most) for group in alike), key=loss)
+    pairs = [beside(ordered, list(pair), most) for pair in combinations(ordered, 2)]
+    return min(pairs, key=lambda found: sum(abs(lost.points) for lost in found), default=[])
 
 
-def alike(points: Sequence[RateChange], most: float) -> Sequence[RateChange]:
-    """The largest group, two at least, that holds together; of several as large the one that does so best.
-
-    All of them where there are so many that looking at every group would take long: no ladder has as many rungs.
-    """
-    if len(points) > MOST_GROUPED:
-        return points
-    for count in range(len(points), 2, -1):
-        groups = [(max(off(group, most)), group) for group in combinations(points, count)]
-        worst, best = min(groups, key=lambda found: found[0])
-        if worst <= most:
-            return best
-    return min(combinations(points, 2), key=lambda pair: sum(off(pair, most)), default=points)
+def beside(points: Sequence[RateChange], group: Sequence[RateChange], most: float) -> list[Lost]:
+    """What each of some rungs lost beside the others of a group. Of one rung alone nothing is known."""
+    others = [[other for other in group if other is not point] for point in points]
+    return [lost_beside(point, rest, most) for point, rest in zip(points, others, strict=True) if rest]
 
 
-def off(group: Sequence[RateChange], most: float) -> list[float]:
-    """By how many points each rung of a group is off beside the rest of it, up or down."""
-    return [abs(lost_beside(p, [other for other in group if other is not p], most).points) for p in group]
+def off(lost: Lost) -> bool:
+    """Whether a rung is off by more than it may be, up or down."""
+    return abs(lost.points) > lost.limit
+
+
+def loss(found: Sequence[Lost]) -> float:
+    """Score points lost by the rungs that lost more than they may."""
+    return sum(lost.points for lost in found if lost.points > lost.limit)
 
 
 def lost_beside(point: RateChange, others: Sequence[RateChange], most: float) -> Lost:
     """What a rung lost that others, by their bitrates, kept. One that was not encoded again has lost nothing."""
-    limit = most * (BESIDE_ONE if len(others) == 1 else 1)
-    if point.change == 0 and point.fall == 0:
-        return Lost(point, expected=0.0, others_fell=0.0, bits=0.0, limit=limit)
     lower = [other for other in others if other.bitrate <= point.bitrate]
     upper = [other for other in others if other.bitrate > point.bitrate]
+    limit = most * (BESIDE_ONE if len(others) == 1 else 1 if lower and upper else AT_AN_END)
+    if point.change == 0 and point.fall == 0:
+        return Lost(point, expected=0.0, others_fell=0.0, bits=0.0, limit=limit)
     expected = expected_change(point, lower, upper)
     slope = points_a_doubling(lower[-1] if lower else point, upper[0] if upper else point)
     others_fell = median(other.fall for other in others)
