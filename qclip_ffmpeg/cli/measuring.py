@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qclip_ffmpeg.cli.params import DisplayParam, F, SegmentParam, TimeParam, together
+from qclip_ffmpeg.cli.params import DisplayParam, F, SegmentParam, TimeParam, device_option, together
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.measurement import ProbeSettings
@@ -66,13 +66,7 @@ model_options = together(
         metavar="NAME|PATH",
         help="A bundled model or a checkpoint.  [default: the bundled one]",
     ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="auto: CUDA where there is a GPU.",
-    ),
+    device_option,
     click.option(
         "--precision",
         type=click.Choice(["float32", "bfloat16", "float16"]),

@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from qclip_ffmpeg.cli import console
-from qclip_ffmpeg.cli.params import together
+from qclip_ffmpeg.cli.params import device_option, together
 from qclip_ffmpeg.errors import UsageError
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.train.activations import Progress
 
 device_options = together(
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="auto: CUDA where there is a GPU.",
-    ),
+    device_option,
     click.option("--threads", type=click.IntRange(1, 256), help="Frames side by side.  [default: all cores]"),
 )
 
