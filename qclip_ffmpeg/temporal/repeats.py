@@ -17,6 +17,8 @@ NEAR_S = 0.6
 NEAR_FRAMES = 8
 """Runs this close, the longer of both, belong together."""
 JUDDER_RUNS = 3
+MOST_HELD = 2
+"""Repeats of a longer run are a freeze whatever is near to it."""
 UNEVEN = 0.03
 """Variance over squared mean of how long frames are shown, at least: what is even is the rest of a cadence."""
 
@@ -68,14 +70,16 @@ class Repeats:
     def _take(self, run: Run) -> Iterator[Event]:
         dense = self._cadences.current
         in_step = dense is not None and all(dense.expects(n) for n in range(run.first, run.last + 1))
-        if in_step or (run.count == 1 and self._sparse.is_member(run.first)):
+        if in_step or not run.sure or (run.count == 1 and self._sparse.is_member(run.first)):
             return
-        short_s = min(FREEZE_S / 4, self._frame_s if run.stillness <= VERY_STILL else self._frame_s / 2)
-        if run.end_s - run.start_s > FREEZE_S - short_s - 1e-6:
-            if not run.jumped:
-                yield freeze(run)
+        if run.count > MOST_HELD and self._is_freeze(run):
+            yield freeze(run)
         else:
             self._pending.append(run)
+
+    def _is_freeze(self, run: Run) -> bool:
+        short_s = min(FREEZE_S / 4, self._frame_s if run.stillness <= VERY_STILL else self._frame_s / 2)
+        return run.end_s - run.start_s > FREEZE_S - short_s - 1e-6 and not run.jumped
 
     def _close_pending(self, now_s: float) -> Iterator[Event]:
         """Runs that nothing is near to any more: judder where there are several."""
@@ -89,8 +93,11 @@ class Repeats:
             else:
                 groups.append([run])
         for group in groups:
-            if len(group) >= JUDDER_RUNS and (event := judder(group)).severity >= UNEVEN:
-                yield event
+            if len(group) >= JUDDER_RUNS:
+                if (event := judder(group)).severity >= UNEVEN:
+                    yield event
+            else:
+                yield from (freeze(run) for run in group if self._is_freeze(run))
 
 
 def freeze(run: Run) -> Event:

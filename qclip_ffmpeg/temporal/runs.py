@@ -3,39 +3,51 @@
 After encoding a repeated frame is not the same to the bit. It is a step that is small, light and all, beside the steps
 around it:
 
-    activity   10 11  9  .1 10 11 10  .1  9 11        24 frames a second in 30: every fifth step is still
-    activity   10 11  9  .1 .1 .1 .1  .1 24  9        a freeze, and a jump where it ends
-    activity   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off from the one before
+    change   10 11  9  .1 10 11 10  .1  9 11        24 frames a second in 30: every fifth step is still
+    change   10 11  9  .1 .1 .1 .1  .1 24  9        a freeze, and a jump where it ends
+    change   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off from the one before
 
-So a run of still steps counts only with a sharp edge on both sides, in a scene that moves.
+So a run of still steps counts only with a sharp edge on both sides, in a scene that moves. Where the steps are small but
+not still, how far the scene moves is looked at closely (`moved`).
 
 Encoders blur the edges: what is still may take a frame or two to settle, and key frames within it differ.
 """
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 from qclip_ffmpeg.temporal.cadence import MOVING
+from qclip_ffmpeg.temporal.cuts import UNLIKE, unlikeness
+from qclip_ffmpeg.temporal.evidence import longer
+from qclip_ffmpeg.temporal.flow import flow_of
 from qclip_ffmpeg.temporal.looks import Look
+from qclip_ffmpeg.temporal.moved import moved
 
-STILL = 0.35
-"""Activity of a repeated frame over that of the steps beside it, at most."""
+STILL = 0.3
+"""Change of a repeated frame over that of the steps beside it, at most."""
+LOOSE = 0.6
+"""The same of one that is looked at closely, and of steps between motion and stillness."""
+SETTLING_STEPS = 2
+"""Loose steps in a row, at most: a camera takes longer to come to rest."""
 STEADY = 0.5
 """Of the steps before, what the last one before a run must have: motion that dies down has less."""
 DYING = 0.25
 """Of the last step where it has less, what counts beside a run: only complete stillness stands out there."""
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
-SETTLING = 0.6
-SETTLING_STEPS = 2
 SETTLED = 0.1
 SETTLED_STEPS = 3
-"""A run may begin with SETTLING_STEPS steps of SETTLING over that beside it, if half of the rest, SETTLED_STEPS at
-least, has SETTLED at most."""
+"""A run may have loose steps at its ends if half of the rest, SETTLED_STEPS at least, has SETTLED at most."""
+MOST_MOVED, ONWARD = 0.3, 0.4
+"""`Moved.steps` a step of the run, at most, and `Moved.onward`, at least, of a run that is looked at closely."""
+MOST_MOVED_STEPS = 4
+"""Steps of a longer run that count."""
 KEY_FRAME_AFTER = 3
 """Still steps after which a key frame may differ: it is coded anew."""
 JUMP = 1.8
-"""Change to the picture that a run holds, over the highest before it, from which on it is another shot, a still one."""
+"""Unlikeness of the picture that a run holds to the one before, over the highest of the steps before that, from which
+on it is another shot, a still one."""
 END_FREEZE_S = 0.5
 END_STILL = 0.1
 """A freeze that lasts to the end has one sharp edge only: it must be longer, and stiller."""
@@ -51,7 +63,9 @@ class Run:
     end_s: float
     """When the next new frame is shown."""
     stillness: float
-    """Activity within over activity beside it."""
+    """Change within over change beside it."""
+    sure: bool
+    """False: a single frame that changes little, and may as well be motion."""
     jumped: bool
     """The picture that is held came with a jump: a shot that stands still by itself, whose cut was not clear."""
 
@@ -60,95 +74,142 @@ class Run:
         return self.last - self.first + 1
 
 
+class Steps:
+    """Steps that may be a run; of a long one the last looks are kept.
+
+    Args:
+        before: the look before the picture that is held.
+        held: that picture.
+        edge: change beside it.
+    """
+
+    def __init__(self, before: Look, held: Look, edge: float, jumped: bool) -> None:
+        self.before, self.held, self.edge, self.jumped = before, held, edge, jumped
+        self.looks: deque[Look] = deque(maxlen=REMEMBERED)
+        self.into: list[Look] = []  # loose steps, before what is still
+        self.still: list[Look] = []  # the first that is still, and the last
+        self.out_of: list[Look] = []  # loose steps since then
+        self.count = self.settled = 0  # from the first to the last that is still
+        self.most = 0.0
+
+    def take(self, look: Look) -> bool:
+        """Whether a look goes on with it."""
+        if look.change < STILL * self.edge:
+            self._absorb([*self.out_of, look])
+            self.out_of = []
+        elif look.change < LOOSE * self.edge and len(loose := self.out_of if self.still else self.into) < SETTLING_STEPS:
+            loose.append(look)
+        else:
+            return False
+        self.looks.append(look)
+        return True
+
+    def take_anew(self, look: Look) -> bool:
+        """Whether a key frame goes on with it: the same picture, coded anew."""
+        if self.count < KEY_FRAME_AFTER:
+            came, here = flow_of(self.before.coarse, self.held.coarse), flow_of(self.held.coarse, look.coarse)
+            if not self.still or 1 + longer(here, came.shift) > MOST_MOVED:
+                return False
+        self.out_of = []
+        self.looks.append(look)
+        self.still[1:] = [look]
+        self.count += 1
+        self.settled += 1
+        return True
+
+    def _absorb(self, looks: list[Look]) -> None:
+        self.still[1:] = looks[-1:] if self.still else [looks[0], looks[-1]]
+        self.count += len(looks)
+        self.settled += sum(look.change <= SETTLED * self.edge for look in looks)
+        self.most = max(self.most, *(look.change for look in looks))
+
+    def over(self, after: Look) -> Run | None:
+        """The run before a look, unless it begins or ends softly: then it was motion that died down."""
+        beside = min(self.edge, after.change) if after.activity >= MOVING else 0.0
+        whole = [*self.into, *self.still, *self.out_of]
+        most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
+        if most <= STILL * beside:
+            return self._run(whole, after, most / beside)
+        if self.most <= STILL * beside and self.count >= SETTLED_STEPS and self.settled >= self.count / 2:
+            return self._run(whole, after, self.most / beside)
+        if self.still:
+            near = min(beside, *(look.change for look in (*self.into[-1:], *self.out_of[:1])), beside)
+            if self.most <= STILL * near:
+                return self._run(self.still, self.out_of[0] if self.out_of else after, self.most / near)
+        if most > LOOSE * beside:
+            return None
+        there = moved(self.before, self.held, whole[-1], after)
+        steps = min(whole[-1].index - self.held.index, MOST_MOVED_STEPS)
+        sure = abs(there.steps) <= MOST_MOVED * steps and there.onward >= ONWARD
+        return self._run(whole, after, most / beside, sure) if sure or whole[0] is whole[-1] else None
+
+    def over_with_the_video(self) -> Run | None:
+        whole = [*self.into, *self.still, *self.out_of]
+        if self.out_of or not self.still or self.most > END_STILL * self.edge:
+            return None
+        long = whole[-1].end_s - whole[0].time_s >= END_FREEZE_S
+        return self._run(whole, None, self.most / self.edge) if long else None
+
+    def _run(self, looks: list[Look], after: Look | None, stillness: float, sure: bool = True) -> Run:
+        end_s = looks[-1].end_s if after is None else after.time_s
+        return Run(looks[0].index, looks[-1].index, looks[0].time_s, end_s, stillness, sure, self.jumped)
+
+
 class Runs:
     """Looks -> Runs, each when it is over."""
 
     def __init__(self) -> None:
-        self._moving: deque[float] = deque(maxlen=REMEMBERED)  # activity of the last steps, runs left out
-        self._changes: deque[float] = deque(maxlen=REMEMBERED)  # of the same steps
-        self._settling: list[Look] = []  # may be the beginning of a run
-        self._run: list[Look] = []
-        self._edge = 0.0  # activity beside the run under way
-        self._jumped = False  # to the picture it holds
+        self._moving: deque[Look] = deque(maxlen=REMEMBERED)  # the last ones, runs left out
+        self._last: deque[Look] = deque(maxlen=2)
+        self._steps: Steps | None = None
 
     @property
     def since_s(self) -> float | None:
         """When the run under way began; None where there is none, and in a shot that stands still by itself."""
-        return self._run[0].time_s if self._run and not self._jumped else None
+        steps = self._steps
+        return steps.still[0].time_s if steps and steps.still and not steps.jumped else None
 
     def add(self, look: Look, is_cut: bool) -> Run | None:
         """The run that ends with the frame before this one, if one does."""
-        if look.first or look.plain:
-            self._forget()
-            self._run, self._settling = [], []
-            return None
-        if self._run:
-            pops = look.keyframe and len(self._run) >= KEY_FRAME_AFTER and not is_cut
-            if look.change < STILL * self._edge or pops:
-                self._run.append(look)
-                return None
-            ended = self._ended(look)
-            self._remember(look, is_cut)
-            return ended
-        if not self._settling:
-            self._edge = self._edge_now()
-            changes = list(self._changes)
-            self._jumped = len(changes) > 1 and changes[-1] > JUMP * max(changes[:-1])
-        if not is_cut and look.change < STILL * self._edge:
-            self._run = [look]
-        elif not is_cut and look.change < SETTLING * self._edge and len(self._settling) < SETTLING_STEPS:
-            self._settling.append(look)
-        else:
-            self._give_up()
-            self._remember(look, is_cut)
-        return None
+        run = None if look.first or look.plain else self._take(look, is_cut)
+        if look.first or look.plain or is_cut:
+            self._moving.clear()
+            self._steps = None
+        self._last.append(look)
+        return run
 
-    def _edge_now(self) -> float:
-        """Activity that the next step is to be held against; 0 where the scene does not move, or motion dies down."""
-        if len(self._moving) < 3:
+    def _take(self, look: Look, is_cut: bool) -> Run | None:
+        run = None
+        if self._steps is not None:
+            if not is_cut and (self._steps.take(look) or (look.keyframe and self._steps.take_anew(look))):
+                return None
+            run = self._steps.over(look)
+            if run is None or not run.sure:  # it was motion after all
+                self._moving.extend(self._steps.looks)
+            self._steps = None
+        elif not is_cut and (edge := self._edge()) and look.change < LOOSE * edge:
+            self._steps = Steps(self._last[0], self._last[1], edge, self._has_jumped())
+            self._steps.take(look)
+            return None
+        self._moving.append(look)
+        return run
+
+    def _edge(self) -> float:
+        """Change that the next step is to be held against; 0 where the scene does not move, or motion dies down."""
+        if len(self._moving) < 3 or sorted(look.activity for look in self._moving)[-2] < MOVING:
             return 0.0
-        lively = sorted(self._moving)[-2]
-        last = self._moving[-1]
-        if lively < MOVING:
-            return 0.0
+        lively = sorted(look.change for look in self._moving)[-2]
+        last = self._moving[-1].change
         return min(lively, last) if last >= STEADY * lively else DYING * last
 
-    def _remember(self, look: Look, is_cut: bool) -> None:
-        if is_cut:
-            self._forget()
-        else:
-            self._moving.append(look.activity)
-            self._changes.append(look.change)
-
-    def _forget(self) -> None:
-        self._moving.clear()
-        self._changes.clear()
-
-    def _give_up(self) -> None:
-        """It was motion after all."""
-        self._moving.extend(look.activity for look in (*self._settling, *self._run))
-        self._changes.extend(look.change for look in (*self._settling, *self._run))
-        self._settling, self._run = [], []
-
-    def _ended(self, after: Look | None) -> Run | None:
-        """The run before a look, unless it begins or ends softly: then it was motion that died down."""
-        still = [look.change for n, look in enumerate(self._run) if not (look.keyframe and n >= KEY_FRAME_AFTER)]
-        edge = self._edge if after is None else min(self._edge, after.activity)
-        most, usual = max(still), sorted(still)[len(still) // 2]
-        if after is None:
-            is_run = most <= END_STILL * edge and self._run[-1].end_s - self._run[0].time_s >= END_FREEZE_S
-        else:
-            is_run = most < STILL * after.activity
-        if self._settling:
-            is_run = is_run and len(still) >= SETTLED_STEPS and usual <= SETTLED * edge
-        if not is_run:
-            self._give_up()
-            return None
-        frames = [*self._settling, *self._run]
-        self._settling, self._run = [], []
-        end_s = frames[-1].end_s if after is None else after.time_s
-        return Run(frames[0].index, frames[-1].index, frames[0].time_s, end_s, most / edge, self._jumped)
+    def _has_jumped(self) -> bool:
+        """Whether the last step led to another picture."""
+        changes = [look.change for look in self._moving]
+        if changes[-1] <= max(changes[:-1]):
+            return False
+        unlike = [unlikeness(a.light, b.light) for a, b in pairwise(self._moving)]
+        return unlike[-1] >= UNLIKE and unlike[-1] > JUMP * max(unlike[:-1])
 
     def end(self) -> Run | None:
         """A run that lasts to the end of the video."""
-        return self._ended(None) if self._run else None
+        return self._steps.over_with_the_video() if self._steps is not None else None
