@@ -92,11 +92,24 @@ class Steps:
         self.count = self.settled = 0  # from the first to the last that is still
         self.most = 0.0
 
+    def is_still(self, look: Look) -> bool:
+        return look.change < STILL * self.edge
+
     def take(self, look: Look) -> bool:
         """Whether a look goes on with it."""
-        if look.change < STILL * self.edge:
-            self._absorb([*self.out_of, look])
+        if self.is_still(look):
+            if len(self.into) + self.count + len(self.out_of) <= SETTLING_STEPS:
+                self.into += [*self.still[: self.count], *self.out_of]
+                self.still, self.count, self.settled, self.most = [], 0, 0, 0.0
+                self._absorb([look])
+            else:
+                self._absorb([*self.out_of, look])
             self.out_of = []
+        elif look.keyframe and self._is_coded_anew(look):
+            self.out_of = []
+            self.still[1:] = [look]
+            self.count += 1
+            self.settled += 1
         elif look.change < LOOSE * self.edge and len(loose := self.out_of if self.still else self.into) < SETTLING_STEPS:
             loose.append(look)
         else:
@@ -104,18 +117,12 @@ class Steps:
         self.looks.append(look)
         return True
 
-    def take_anew(self, look: Look) -> bool:
-        """Whether a key frame goes on with it: the same picture, coded anew."""
-        if self.count < KEY_FRAME_AFTER:
-            came, here = flow_of(self.before.coarse, self.held.coarse), flow_of(self.held.coarse, look.coarse)
-            if not self.still or 1 + longer(here, came.shift) > MOST_MOVED:
-                return False
-        self.out_of = []
-        self.looks.append(look)
-        self.still[1:] = [look]
-        self.count += 1
-        self.settled += 1
-        return True
+    def _is_coded_anew(self, look: Look) -> bool:
+        """Whether a key frame is the picture that is held."""
+        if self.count >= KEY_FRAME_AFTER or not self.still:
+            return bool(self.still)
+        came, here = flow_of(self.before.coarse, self.held.coarse), flow_of(self.held.coarse, look.coarse)
+        return 1 + longer(here, came.shift) <= MOST_MOVED
 
     def _absorb(self, looks: list[Look]) -> None:
         self.still[1:] = looks[-1:] if self.still else [looks[0], looks[-1]]
@@ -123,19 +130,24 @@ class Steps:
         self.settled += sum(look.change <= SETTLED * self.edge for look in looks)
         self.most = max(self.most, *(look.change for look in looks))
 
+    def core(self, after: Look) -> Run | None:
+        """What is still, without the loose steps, if it stands out from those."""
+        near = min(self.edge, after.change, *(look.change for look in (*self.into[-1:], *self.out_of[:1])), after.change)
+        if not self.still or self.most >= STILL * near:
+            return None
+        return self._run(self.still, self.out_of[0] if self.out_of else after, self.most / near)
+
     def over(self, after: Look) -> Run | None:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
-        beside = min(self.edge, after.change) if after.activity >= MOVING else 0.0
+        if after.activity < MOVING:
+            return None
+        if (run := self.core(after)) is not None:
+            return run
+        beside = min(self.edge, after.change)
         whole = [*self.into, *self.still, *self.out_of]
-        most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
-        if most <= STILL * beside:
-            return self._run(whole, after, most / beside)
         if self.most <= STILL * beside and self.count >= SETTLED_STEPS and self.settled >= self.count / 2:
             return self._run(whole, after, self.most / beside)
-        if self.still:
-            near = min(beside, *(look.change for look in (*self.into[-1:], *self.out_of[:1])), beside)
-            if self.most <= STILL * near:
-                return self._run(self.still, self.out_of[0] if self.out_of else after, self.most / near)
+        most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
         if most > LOOSE * beside:
             return None
         there = moved(self.before, self.held, whole[-1], after)
@@ -179,19 +191,24 @@ class Runs:
         return run
 
     def _take(self, look: Look, is_cut: bool) -> Run | None:
-        run = None
-        if self._steps is not None:
-            if not is_cut and (self._steps.take(look) or (look.keyframe and self._steps.take_anew(look))):
-                return None
-            run = self._steps.over(look)
-            if run is None or not run.sure:  # it was motion after all
-                self._moving.extend(self._steps.looks)
-            self._steps = None
-        elif not is_cut and (edge := self._edge()) and look.change < LOOSE * edge:
-            self._steps = Steps(self._last[0], self._last[1], edge, self._has_jumped())
-            self._steps.take(look)
+        if (steps := self._steps) is None:
+            if is_cut or not (edge := self._edge()) or look.change >= LOOSE * edge:
+                self._moving.append(look)
+            else:
+                self._steps = Steps(self._last[0], self._last[1], edge, self._has_jumped())
+                self._steps.take(look)
             return None
+        if not is_cut and steps.out_of and steps.is_still(look) and (run := steps.core(steps.out_of[0])) is not None:
+            self._steps = Steps(self._last[0], self._last[1], steps.edge, False)  # two runs, and motion between
+            self._steps.take(look)
+            return run
+        if not is_cut and steps.take(look):
+            return None
+        run = steps.over(look)
+        if run is None or not run.sure:  # it was motion after all
+            self._moving.extend(steps.looks)
         self._moving.append(look)
+        self._steps = None
         return run
 
     def _edge(self) -> float:
