@@ -98,7 +98,7 @@ class Steps:
     def take(self, look: Look) -> bool:
         """Whether a look goes on with it."""
         if self.is_still(look):
-            if len(self.into) + self.count + len(self.out_of) <= SETTLING_STEPS:
+            if self.out_of and len(self.into) + self.count + len(self.out_of) <= SETTLING_STEPS:
                 self.into += [*self.still[: self.count], *self.out_of]
                 self.still, self.count, self.settled, self.most = [], 0, 0, 0.0
                 self._absorb([look])
@@ -107,9 +107,7 @@ class Steps:
             self.out_of = []
         elif look.keyframe and self._is_coded_anew(look):
             self.out_of = []
-            self.still[1:] = [look]
-            self.count += 1
-            self.settled += 1
+            self._absorb([look], 0.0)
         elif look.change < LOOSE * self.edge and len(loose := self.out_of if self.still else self.into) < SETTLING_STEPS:
             loose.append(look)
         else:
@@ -119,16 +117,17 @@ class Steps:
 
     def _is_coded_anew(self, look: Look) -> bool:
         """Whether a key frame is the picture that is held."""
-        if self.count >= KEY_FRAME_AFTER or not self.still:
-            return bool(self.still)
+        if self.count >= KEY_FRAME_AFTER:
+            return True
         came, here = flow_of(self.before.coarse, self.held.coarse), flow_of(self.held.coarse, look.coarse)
         return 1 + longer(here, came.shift) <= MOST_MOVED
 
-    def _absorb(self, looks: list[Look]) -> None:
+    def _absorb(self, looks: list[Look], share: float = 1.0) -> None:
+        """Add looks to what is still, with that share of their change."""
         self.still[1:] = looks[-1:] if self.still else [looks[0], looks[-1]]
         self.count += len(looks)
-        self.settled += sum(look.change <= SETTLED * self.edge for look in looks)
-        self.most = max(self.most, *(look.change for look in looks))
+        self.settled += sum(share * look.change <= SETTLED * self.edge for look in looks)
+        self.most = max(self.most, *(share * look.change for look in looks))
 
     def core(self, after: Look) -> Run | None:
         """What is still, without the loose steps, if it stands out from those."""
@@ -191,24 +190,22 @@ class Runs:
         return run
 
     def _take(self, look: Look, is_cut: bool) -> Run | None:
-        if (steps := self._steps) is None:
-            if is_cut or not (edge := self._edge()) or look.change >= LOOSE * edge:
-                self._moving.append(look)
-            else:
-                self._steps = Steps(self._last[0], self._last[1], edge, self._has_jumped())
-                self._steps.take(look)
-            return None
-        if not is_cut and steps.out_of and steps.is_still(look) and (run := steps.core(steps.out_of[0])) is not None:
-            self._steps = Steps(self._last[0], self._last[1], steps.edge, False)  # two runs, and motion between
+        run = None
+        if (steps := self._steps) is not None:
+            parted = None if is_cut or not steps.out_of or not steps.is_still(look) else steps.core(steps.out_of[0])
+            if parted is None and not is_cut and steps.take(look):
+                return None
+            run = parted or steps.over(look)
+            if parted is not None:  # what follows is held against the motion since then
+                self._moving.extend(steps.out_of)
+            elif run is None or not run.sure:  # it was motion after all
+                self._moving.extend(steps.looks)
+            self._steps = None
+        if (steps is None or parted) and not is_cut and (edge := self._edge()) and look.change < LOOSE * edge:
+            self._steps = Steps(self._last[0], self._last[1], edge, self._has_jumped())
             self._steps.take(look)
-            return run
-        if not is_cut and steps.take(look):
-            return None
-        run = steps.over(look)
-        if run is None or not run.sure:  # it was motion after all
-            self._moving.extend(steps.looks)
-        self._moving.append(look)
-        self._steps = None
+        else:
+            self._moving.append(look)
         return run
 
     def _edge(self) -> float:
