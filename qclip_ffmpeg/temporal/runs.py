@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from qclip_ffmpeg.temporal.cadence import MOVING
 from qclip_ffmpeg.temporal.cuts import UNLIKE, unlikeness
-from qclip_ffmpeg.temporal.evidence import longer
+from qclip_ffmpeg.temporal.evidence import blocks_with_a_say, longer
 from qclip_ffmpeg.temporal.flow import flow_of
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.temporal.moved import moved
@@ -39,10 +39,14 @@ REMEMBERED = 6
 SETTLED = 0.1
 SETTLED_STEPS = 3
 """A run may have loose steps at its ends if half of the rest, SETTLED_STEPS at least, has SETTLED at most."""
-MOST_MOVED, ONWARD = 0.3, 0.4
+MOST_MOVED, ONWARD = 0.2, 0.4
 """`Moved.steps` a step of the run, at most, and `Moved.onward`, at least, of a run that is looked at closely."""
 MOST_MOVED_STEPS = 4
 """Steps of a longer run that count."""
+LEAST_BLOCKS = 10.0
+TURN = -0.5
+TURN_S, TURN_STEPS = 0.5, 3
+"""A camera that turns about (`Moved.onward` of less than TURN) may stand still for so long, and so many steps or more."""
 KEY_FRAME_AFTER = 3
 """Still steps after which a key frame may differ: it is coded anew."""
 JUMP = 1.8
@@ -120,7 +124,8 @@ class Steps:
         if self.count >= KEY_FRAME_AFTER:
             return True
         came, here = flow_of(self.before.coarse, self.held.coarse), flow_of(self.held.coarse, look.coarse)
-        return 1 + longer(here, came.shift) <= MOST_MOVED
+        many = blocks_with_a_say(here.product(came.shift, came.shift)) >= LEAST_BLOCKS
+        return many and 1 + longer(here, came.shift) <= MOST_MOVED
 
     def _absorb(self, looks: list[Look], share: float = 1.0) -> None:
         """Add looks to what is still, with that share of their change."""
@@ -140,12 +145,13 @@ class Steps:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
         if after.activity < MOVING:
             return None
-        if (run := self.core(after)) is not None:
-            return run
         beside = min(self.edge, after.change)
         whole = [*self.into, *self.still, *self.out_of]
-        if self.most <= STILL * beside and self.count >= SETTLED_STEPS and self.settled >= self.count / 2:
-            return self._run(whole, after, self.most / beside)
+        run = self.core(after)
+        if run is None and self.most <= STILL * beside and self.count >= SETTLED_STEPS and 2 * self.settled >= self.count:
+            run = self._run(whole, after, self.most / beside)
+        if run is not None:
+            return None if self._turns(run, whole[-1], after) else run
         most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
         if most > LOOSE * beside:
             return None
@@ -153,6 +159,12 @@ class Steps:
         steps = min(whole[-1].index - self.held.index, MOST_MOVED_STEPS)
         sure = abs(there.steps) <= MOST_MOVED * steps and there.onward >= ONWARD
         return self._run(whole, after, most / beside, sure) if sure or whole[0] is whole[-1] else None
+
+    def _turns(self, run: Run, last: Look, after: Look) -> bool:
+        """Whether a run is that of a camera that turns about."""
+        if run.count < TURN_STEPS or run.end_s - run.start_s > TURN_S:
+            return False
+        return moved(self.before, self.held, last, after).onward < TURN
 
     def over_with_the_video(self) -> Run | None:
         whole = [*self.into, *self.still, *self.out_of]
