@@ -48,14 +48,15 @@ class Repeats:
     def add(self, look: Look, is_cut: bool = False) -> Iterator[Event]:
         """The events that are known to be over with this frame."""
         self._now_s = look.time_s
+        run = self._runs.add(look, is_cut)
         yield from self._cadences.add(look)
-        yield from self._sparse.add(look)
+        yield from self._sparse.add(look, run)
         if (dense := self._cadences.current) is not None:
             self._sparse.forget()
         starts = [start for start in (dense.start if dense else None, self._sparse.start) if start is not None]
         if starts:  # what was taken for judder while nobody knew of the cadence
             self._pending = [run for run in self._pending if run.last < min(starts)]
-        if (run := self._runs.add(look, is_cut)) is not None:
+        if run is not None and run.sure:
             yield from self._take(run)
         yield from self._close_pending(look.time_s)
 
@@ -70,7 +71,7 @@ class Repeats:
     def _take(self, run: Run) -> Iterator[Event]:
         dense = self._cadences.current
         in_step = dense is not None and all(dense.expects(n) for n in range(run.first, run.last + 1))
-        if in_step or not run.sure or (run.count == 1 and self._sparse.is_member(run.first)):
+        if in_step or self._sparse.is_member(run):
             return
         if run.count > MOST_HELD and self._is_freeze(run):
             yield freeze(run)
