@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,13 @@ from qclip_ffmpeg.track import Event
 
 MOVING = 0.8
 """Activity of a scene that moves, in 8-bit code values."""
-WINDOW = 30
-"""Steps that are folded."""
 SEARCH_EVERY = 8
 PERIODS = (2, 3, 4, 5, 6)
 FLOOR = 0.1
 """Added to a change before its logarithm is taken: below it nothing is to be seen."""
-GAP = 0.63
-"""Natural logarithm of the change at the stillest moving place over that at the liveliest still one, at least."""
-CLEAR = 8.4
-"""Difference of the two groups' means over its standard error, at least."""
+TELLING = 2.0
+"""Level of motion, in 8-bit code values, from which on a step tells more than half of what it may: in slower motion the
+encoder repeats frames as it likes."""
 APART = 0.05
 SHARE = 0.15
 """Logarithm of the moving steps over the still ones, SHARE of each left out where they are nearest, at least APART."""
@@ -46,7 +44,25 @@ MOST_STILL, MOST_LIVELY = 0.17, 0.34
 """Share of the steps that are to move, and of those that are to be still, that may be on the wrong side."""
 REMEMBERED = 96
 LATELY, MISFITS = 16, 5
-"""So many misfits among the steps lately end a cadence."""
+"""So many misfits among the steps lately end a cadence, unless its two groups are still apart."""
+
+Array = NDArray[np.float64]
+
+
+class Fold(NamedTuple):
+    """What is asked of steps that are folded."""
+
+    steps: int
+    gap: float
+    """Natural logarithm of the change at the stillest moving place over that at the liveliest still one, at least."""
+    clear: float
+    """Difference of the two groups' means over its standard error, at least."""
+    sharp: bool
+    """Few steps of one group may be among those of the other."""
+
+
+FOLDS = (Fold(30, 0.63, 8.4, True), Fold(60, 0.5, 7.0, False))
+"""Clear cadences, and those that encoding has blurred: more steps make up for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +127,23 @@ class Cadences:
         self._since_search += 1
         if self._since_search >= SEARCH_EVERY:
             self._since_search = 0
-            self._search(look)
+            self._search()
         if self.current is not None:
             lately = list(self._steps)[-LATELY:]
             misfits = [step for step in lately if not self.current.fits(step)]
-            if len(misfits) >= MISFITS:
+            if len(misfits) >= MISFITS and self._apart() < FOLDS[-1].gap / 2:
                 self.current.end_s = misfits[0].time_s
                 yield self._ended()
             else:
                 self.current.end_s = look.end_s
+
+    def _apart(self) -> float:
+        """How far the two groups of the cadence under way are apart lately: natural logarithm of new over repeated."""
+        assert self.current is not None
+        steps = list(self._steps)[-FOLDS[0].steps :]
+        change, _ = levelled(np.array([step.change for step in steps]))
+        is_still = np.array([self.current.expects(step.index) for step in steps])
+        return float(change[~is_still].mean() - change[is_still].mean())
 
     def end(self) -> Iterator[Event]:
         """What was under way when the video ended."""
@@ -131,26 +155,27 @@ class Cadences:
         cadence, self.current = self.current, None
         share = 1 - len(cadence.repeated) / cadence.period
         detail = rates(share / self._frame_s, 1 / self._frame_s)
-        sure = 1 - 0.5 * min(1.0, cadence.stillness / np.exp(-GAP))
+        sure = 1 - 0.5 * min(1.0, cadence.stillness / np.exp(-FOLDS[-1].gap))
         return Event("repeat", cadence.start_s, cadence.end_s, unevenness(cadence.shown()), float(sure), detail)
 
-    def _search(self, look: Look) -> None:
+    def _search(self) -> None:
         """Fold the last steps; take up what is found, or set anew where still ends and moving begins."""
-        steps = list(self._steps)[-WINDOW:]
-        if len(steps) < WINDOW or max(step.activity for step in steps) < MOVING:
+        for fold in FOLDS:
+            steps = list(self._steps)[-fold.steps :]
+            if len(steps) < fold.steps or max(step.activity for step in steps) < MOVING:
+                return
+            if (found := folded(steps, fold)) is None:
+                continue
+            if self.current is None:
+                self._begin(found, fold.steps)
+            elif (found.period, found.repeated) == (self.current.period, self.current.repeated):
+                self.current.middle = found.middle
             return
-        found = folded(steps)
-        if found is None:
-            return
-        if self.current is None:
-            self._begin(found)
-        elif (found.period, found.repeated) == (self.current.period, self.current.repeated):
-            self.current.middle = found.middle
 
-    def _begin(self, cadence: Cadence) -> None:
+    def _begin(self, cadence: Cadence, known: int) -> None:
         """From where its pattern goes back to."""
         steps = list(self._steps)
-        start, misfits = len(steps) - WINDOW, 0
+        start, misfits = len(steps) - known, 0
         for n in range(start - 1, -1, -1):
             misfits = 0 if cadence.fits(steps[n]) else misfits + 1
             if misfits > 1:
@@ -166,46 +191,57 @@ class Cadences:
         self.current = cadence
 
 
-def folded(steps: list[Step]) -> Cadence | None:
+def folded(steps: list[Step], fold: Fold) -> Cadence | None:
     """The cadence of some steps, of the shortest period; None where there is none."""
     index = np.array([step.index for step in steps])
-    change = levelled(np.array([step.change for step in steps]))
+    raw = np.array([step.change for step in steps])
+    change, level = levelled(raw)
+    weight = level / (level + TELLING)
     for period in PERIODS:
         place = index % period
-        means = np.bincount(place, change, period) / np.bincount(place, minlength=period)
+        means = np.bincount(place, weight * change, period) / np.bincount(place, weight, period)
         order = np.argsort(means)
-        for count in np.flatnonzero(np.diff(means[order]) >= GAP) + 1:
-            repeated = frozenset(order[:count].tolist())
-            if is_even(repeated, period) and (found := judged(steps, change, period, repeated)) is not None:
-                return found
+        for count in np.flatnonzero(np.diff(means[order]) >= fold.gap) + 1:
+            repeated, is_still = frozenset(order[:count].tolist()), np.isin(place, order[:count])
+            if not is_even(repeated, period) or not are_apart(change, weight, is_still, fold):
+                continue
+            if moves([step for step, still in zip(steps, is_still, strict=True) if not still]):
+                middle = float(raw[is_still].mean() + raw[~is_still].mean()) / 2
+                stillness = float(np.exp(change[is_still].mean() - change[~is_still].mean()))
+                return Cadence(period, repeated, middle, stillness)
     return None
 
 
-def levelled(change: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithms of changes less the level around them, so that motion may come and go."""
+def levelled(change: Array) -> tuple[Array, Array]:
+    """Logarithms of changes less the level around them, so that motion may come and go; and that level, no logarithm."""
     around = np.ones(2 * LEVEL_REACH + 1)
-    total = np.convolve(np.exp(change), around, "same") / np.convolve(np.ones(len(change)), around, "same")
-    return np.maximum(change - np.log(total), STILL_ENOUGH)
+    level = np.convolve(np.exp(change), around, "same") / np.convolve(np.ones(len(change)), around, "same")
+    return np.maximum(change - np.log(level), STILL_ENOUGH), level
 
 
-def judged(steps: list[Step], change: NDArray[np.float64], period: int, repeated: frozenset[int]) -> Cadence | None:
-    """The cadence with these repeats, if the two groups are far enough apart, and what is new moves."""
-    is_still = np.array([step.index % period in repeated for step in steps])
-    still, moving = np.sort(change[is_still]), np.sort(change[~is_still])
-    if moving[int(SHARE * len(moving))] - still[-1 - int(SHARE * len(still))] < APART:
-        return None
-    error = np.sqrt(still.var() / len(still) + moving.var() / len(moving) + 1e-4)
-    if moving.mean() - still.mean() < CLEAR * error:
-        return None
-    lively = sorted(step.activity for step, repeat in zip(steps, is_still, strict=True) if not repeat)
-    if lively[len(lively) // 2] < MOVING:
-        return None
-    raw = np.array([step.change for step in steps])
-    middle = float(raw[is_still].mean() + raw[~is_still].mean()) / 2
-    misfits = (change < (still.mean() + moving.mean()) / 2) != is_still
-    if misfits[~is_still].mean() > MOST_STILL or misfits[is_still].mean() > MOST_LIVELY:
-        return None
-    return Cadence(period, repeated, middle, float(np.exp(still.mean() - moving.mean())))
+def are_apart(change: Array, weight: Array, is_still: NDArray[np.bool_], fold: Fold) -> bool:
+    """Whether the still steps are clearly stiller than the others."""
+    (still, error_of_still), (moving, error_of_moving) = (mean_of(change[g], weight[g]) for g in (is_still, ~is_still))
+    if moving - still < fold.clear * np.sqrt(error_of_still**2 + error_of_moving**2 + 1e-4):
+        return False
+    if not fold.sharp:
+        return True
+    lowest, highest = np.sort(change[~is_still]), np.sort(change[is_still])
+    if lowest[int(SHARE * len(lowest))] - highest[-1 - int(SHARE * len(highest))] < APART:
+        return False
+    wrong = (change < (still + moving) / 2) != is_still
+    return bool(wrong[~is_still].mean() <= MOST_STILL and wrong[is_still].mean() <= MOST_LIVELY)
+
+
+def mean_of(change: Array, weight: Array) -> tuple[float, float]:
+    """(weighted mean, its standard error)"""
+    share = weight / weight.sum()
+    mean = float((share * change).sum())
+    return mean, float(np.sqrt(((share * (change - mean)) ** 2).sum()))
+
+
+def moves(new: list[Step]) -> bool:
+    return sorted(step.activity for step in new)[len(new) // 2] >= MOVING
 
 
 def is_even(repeated: frozenset[int], period: int) -> bool:
