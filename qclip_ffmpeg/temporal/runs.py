@@ -32,8 +32,9 @@ SETTLING_STEPS = 2
 """Loose steps in a row, at most: a camera takes longer to come to rest."""
 STEADY = 0.5
 """Of the steps before, what the last one before a run must have: motion that dies down has less."""
-DYING = 0.25
-"""Of the last step where it has less, what counts beside a run: only complete stillness stands out there."""
+DYING = 0.15
+"""Change of the frames of a longer run over that of the last step where it has less, at most: as it dies down, a step
+has a third or more of the one before."""
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
 SETTLED = 0.1
@@ -85,10 +86,12 @@ class Steps:
         before: the look before the picture that is held.
         held: that picture.
         edge: change beside it.
+        dying: motion has slowed down before it.
+        jumped: it came with a jump.
     """
 
-    def __init__(self, before: Look, held: Look, edge: float, jumped: bool) -> None:
-        self.before, self.held, self.edge, self.jumped = before, held, edge, jumped
+    def __init__(self, before: Look, held: Look, edge: float, dying: bool, jumped: bool) -> None:
+        self.before, self.held, self.edge, self.dying, self.jumped = before, held, edge, dying, jumped
         self.looks: deque[Look] = deque(maxlen=REMEMBERED)
         self.into: list[Look] = []  # loose steps, before what is still
         self.still: list[Look] = []  # the first that is still, and the last
@@ -147,6 +150,8 @@ class Steps:
             return None
         beside = min(self.edge, after.change)
         whole = [*self.into, *self.still, *self.out_of]
+        if self.dying and whole[-1].index - self.held.index > SETTLING_STEPS and self.most > DYING * self.edge:
+            return None
         run = self.core(after)
         if run is None and self.most <= STILL * beside and self.count >= SETTLED_STEPS and 2 * self.settled >= self.count:
             run = self._run(whole, after, self.most / beside)
@@ -214,19 +219,23 @@ class Runs:
                 self._moving.extend(steps.looks)
             self._steps = None
         if (steps is None or parted) and not is_cut and (edge := self._edge()) and look.change < LOOSE * edge:
-            self._steps = Steps(self._last[0], self._last[1], edge, self._has_jumped())
+            self._steps = Steps(self._last[0], self._last[1], edge, self._is_dying(), self._has_jumped())
             self._steps.take(look)
         else:
             self._moving.append(look)
         return run
 
     def _edge(self) -> float:
-        """Change that the next step is to be held against; 0 where the scene does not move, or motion dies down."""
+        """Change that the next step is to be held against; 0 where the scene does not move."""
         if len(self._moving) < 3 or sorted(look.activity for look in self._moving)[-2] < MOVING:
             return 0.0
         lively = sorted(look.change for look in self._moving)[-2]
         last = self._moving[-1].change
-        return min(lively, last) if last >= STEADY * lively else DYING * last
+        return min(lively, last)
+
+    def _is_dying(self) -> bool:
+        changes = [look.change for look in self._moving]
+        return changes[-1] < STEADY * sorted(changes)[-2]
 
     def _has_jumped(self) -> bool:
         """Whether the last step led to another picture."""
