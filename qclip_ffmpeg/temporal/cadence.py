@@ -213,7 +213,7 @@ def folded(steps: list[Step], fold: Fold) -> Cadence | None:
 
 
 def levelled(change: Array) -> tuple[Array, Array]:
-    """Logarithms of changes less the level around them, so that motion may come and go; and that level, no logarithm."""
+    """Logarithms of changes less the level around them, so that motion may come and go; and that level itself."""
     around = np.ones(2 * LEVEL_REACH + 1)
     level = np.convolve(np.exp(change), around, "same") / np.convolve(np.ones(len(change)), around, "same")
     return np.maximum(change - np.log(level), STILL_ENOUGH), level

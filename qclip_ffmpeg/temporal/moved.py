@@ -12,6 +12,8 @@ are looked at so.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from qclip_ffmpeg.temporal.evidence import TINY, longer
 from qclip_ffmpeg.temporal.flow import flow_of
 from qclip_ffmpeg.temporal.looks import Look
@@ -29,7 +31,7 @@ class Moved(NamedTuple):
 def moved(before: Look, first: Look, last: Look, after: Look) -> Moved:
     """From `first` to `last`; `before` and `after` are the looks one step outside."""
     came, here, went = (flow_of(a.coarse, b.coarse) for a, b in ((before, first), (first, last), (last, after)))
-    usual = (came.shift + went.shift) / 2
+    usual = np.asarray((came.shift + went.shift) / 2, np.float32)
     lengths = [float(here.product(shift, shift).sum()) for shift in (came.shift, went.shift)]
     along = float(here.product(came.shift, went.shift).sum())
     return Moved(1 + longer(here, usual), along / max(math.sqrt(max(lengths[0] * lengths[1], 0)), TINY))

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qclip_ffmpeg.temporal.cadence import Cadences, unevenness
+from qclip_ffmpeg.temporal.cadence import FOLDS, Cadences, unevenness
 from qclip_ffmpeg.temporal.looks import Look
-from qclip_ffmpeg.temporal.runs import STILL, Run, Runs
+from qclip_ffmpeg.temporal.runs import LOOSE, Run, Runs
 from qclip_ffmpeg.temporal.sparse import SparseCadence
 from qclip_ffmpeg.track import Event
 
@@ -16,6 +16,8 @@ first new one."""
 NEAR_S = 0.6
 NEAR_FRAMES = 8
 """Runs this close, the longer of both, belong together."""
+MOST_PENDING = 500
+"""More runs are told as they are, so that not all of a long video are held."""
 JUDDER_RUNS = 3
 MOST_HELD = 2
 """Repeats of a longer run are a freeze whatever is near to it."""
@@ -33,6 +35,7 @@ class Repeats:
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
         self._near_s = max(NEAR_S, NEAR_FRAMES * frame_s)
+        self._wait_s = max(self._near_s, FOLDS[-1].steps * frame_s)  # until a cadence is known
         self._runs = Runs()
         self._cadences = Cadences(frame_s)
         self._sparse = SparseCadence(frame_s)
@@ -84,7 +87,7 @@ class Repeats:
 
     def _close_pending(self, now_s: float) -> Iterator[Event]:
         """Runs that nothing is near to any more: judder where there are several."""
-        if not self._pending or now_s - self._pending[-1].end_s < self._near_s:
+        if not self._pending or (now_s - self._pending[-1].end_s < self._wait_s and len(self._pending) < MOST_PENDING):
             return
         runs, self._pending = self._pending, []
         groups: list[list[Run]] = []
@@ -119,4 +122,4 @@ def judder(runs: list[Run]) -> Event:
 
 def sure(stillness: float) -> float:
     """0.5 at the threshold, 1 where nothing moves at all."""
-    return max(0.0, min(1.0, 1 - stillness / (2 * STILL)))
+    return max(0.0, min(1.0, 1 - stillness / (2 * LOOSE)))

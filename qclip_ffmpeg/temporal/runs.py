@@ -5,7 +5,7 @@ around it:
 
     change   10 11  9  .1 10 11 10  .1  9 11        24 frames a second in 30: every fifth step is still
     change   10 11  9  .1 .1 .1 .1  .1 24  9        a freeze, and a jump where it ends
-    change   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off from the one before
+    change   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off sharply
 
 So a run of still steps counts only with a sharp edge on both sides, in a scene that moves. Where the steps are small but
 not still, how far the scene moves is looked at closely (`moved`).
@@ -31,10 +31,10 @@ LOOSE = 0.6
 SETTLING_STEPS = 2
 """Loose steps in a row, at most: a camera takes longer to come to rest."""
 STEADY = 0.5
-"""Of the steps before, what the last one before a run must have: motion that dies down has less."""
+"""Of the steps before, what the last one before a run has: motion that dies down has less."""
 DYING = 0.15
-"""Change of the frames of a longer run over that of the last step where it has less, at most: as it dies down, a step
-has a third or more of the one before."""
+"""Then, change of the frames of a longer run over that last step, at most: as motion dies down, a step has a third or
+more of the one before."""
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
 SETTLED = 0.1
@@ -47,7 +47,7 @@ MOST_MOVED_STEPS = 4
 LEAST_BLOCKS = 10.0
 TURN = -0.5
 TURN_S, TURN_STEPS = 0.5, 3
-"""A camera that turns about (`Moved.onward` of less than TURN) may stand still for so long, and so many steps or more."""
+"""A camera that turns about (`Moved.onward` below TURN) may stand still for so long, and so many steps or more."""
 KEY_FRAME_AFTER = 3
 """Still steps after which a key frame may differ: it is coded anew."""
 JUMP = 1.8
@@ -115,10 +115,11 @@ class Steps:
         elif look.keyframe and self._is_coded_anew(look):
             self.out_of = []
             self._absorb([look], 0.0)
-        elif look.change < LOOSE * self.edge and len(loose := self.out_of if self.still else self.into) < SETTLING_STEPS:
-            loose.append(look)
         else:
-            return False
+            loose = self.out_of if self.still else self.into
+            if look.change >= LOOSE * self.edge or len(loose) >= SETTLING_STEPS:
+                return False
+            loose.append(look)
         self.looks.append(look)
         return True
 
@@ -139,21 +140,27 @@ class Steps:
 
     def core(self, after: Look) -> Run | None:
         """What is still, without the loose steps, if it stands out from those."""
-        near = min(self.edge, after.change, *(look.change for look in (*self.into[-1:], *self.out_of[:1])), after.change)
+        then = self.out_of[0] if self.out_of else after
+        near = min(self.edge, after.change, then.change, *(look.change for look in self.into[-1:]))
         if not self.still or self.most >= STILL * near:
             return None
-        return self._run(self.still, self.out_of[0] if self.out_of else after, self.most / near)
+        return self._run(self.still, then, self.most / near)
+
+    @property
+    def dies_down(self) -> bool:
+        """Whether it is motion that ends softly, and no short run."""
+        count = len(self.into) + self.count + len(self.out_of)
+        return self.dying and count > SETTLING_STEPS and self.most > DYING * self.edge
 
     def over(self, after: Look) -> Run | None:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
-        if after.activity < MOVING:
+        if after.activity < MOVING or self.dies_down:
             return None
         beside = min(self.edge, after.change)
         whole = [*self.into, *self.still, *self.out_of]
-        if self.dying and whole[-1].index - self.held.index > SETTLING_STEPS and self.most > DYING * self.edge:
-            return None
         run = self.core(after)
-        if run is None and self.most <= STILL * beside and self.count >= SETTLED_STEPS and 2 * self.settled >= self.count:
+        has_settled = self.count >= SETTLED_STEPS and 2 * self.settled >= self.count
+        if run is None and has_settled and self.most <= STILL * beside:
             run = self._run(whole, after, self.most / beside)
         if run is not None:
             return None if self._turns(run, whole[-1], after) else run
@@ -173,7 +180,7 @@ class Steps:
 
     def over_with_the_video(self) -> Run | None:
         whole = [*self.into, *self.still, *self.out_of]
-        if self.out_of or not self.still or self.most > END_STILL * self.edge:
+        if self.out_of or not self.still or self.most > END_STILL * self.edge or self.dying:
             return None
         long = whole[-1].end_s - whole[0].time_s >= END_FREEZE_S
         return self._run(whole, None, self.most / self.edge) if long else None
@@ -195,7 +202,7 @@ class Runs:
     def since_s(self) -> float | None:
         """When the run under way began; None where there is none, and in a shot that stands still by itself."""
         steps = self._steps
-        return steps.still[0].time_s if steps and steps.still and not steps.jumped else None
+        return steps.still[0].time_s if steps and steps.still and not steps.jumped and not steps.dies_down else None
 
     def add(self, look: Look, is_cut: bool) -> Run | None:
         """The run that ends with the frame before this one, if one does."""
@@ -229,9 +236,7 @@ class Runs:
         """Change that the next step is to be held against; 0 where the scene does not move."""
         if len(self._moving) < 3 or sorted(look.activity for look in self._moving)[-2] < MOVING:
             return 0.0
-        lively = sorted(look.change for look in self._moving)[-2]
-        last = self._moving[-1].change
-        return min(lively, last)
+        return min(sorted(look.change for look in self._moving)[-2], self._moving[-1].change)
 
     def _is_dying(self) -> bool:
         changes = [look.change for look in self._moving]
