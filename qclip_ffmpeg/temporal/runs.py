@@ -5,10 +5,10 @@ around it:
 
     change   10 11  9  .1 10 11 10  .1  9 11        24 frames a second in 30: every fifth step is still
     change   10 11  9  .1 .1 .1 .1  .1 24  9        a freeze, and a jump where it ends
-    change   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off sharply
+    change   10  8  5   3  2  1 .5  .2 .1 .1       a camera that comes to rest: no step falls off sharply
 
-So a run of still steps counts only with a sharp edge on both sides, in a scene that moves. Where the steps are small but
-not still, how far the scene moves is looked at closely (`moved`).
+    change   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off sharply
+not still, how far the scene moves is looked at closely (`closer`).
 
 Encoders blur the edges: what is still may take a frame or two to settle, and key frames within it differ.
 """
@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from qclip_ffmpeg.temporal.cadence import MOVING
+from qclip_ffmpeg.temporal.closer import Closer, flow_between
 from qclip_ffmpeg.temporal.cuts import UNLIKE, unlikeness
 from qclip_ffmpeg.temporal.evidence import blocks_with_a_say, longer
-from qclip_ffmpeg.temporal.flow import flow_of
 from qclip_ffmpeg.temporal.looks import Look
-from qclip_ffmpeg.temporal.moved import moved
 
 STILL = 0.3
 """Change of a repeated frame over that of the steps beside it, at most."""
@@ -41,15 +40,16 @@ SETTLED = 0.1
 SETTLED_STEPS = 3
 """A run may have loose steps at its ends if half of the rest, SETTLED_STEPS at least, has SETTLED at most."""
 MOST_MOVED, ONWARD = 0.2, 0.4
-"""`Moved.steps` a step of the run, at most, and `Moved.onward`, at least, of a run that is looked at closely."""
+"""`Closer.moved` a step of the run, at most, and `Closer.onward`, at least, of a run that is looked at closely."""
 MOST_MOVED_STEPS = 4
 """Steps of a longer run that count."""
-LEAST_BLOCKS = 10.0
 TURN = -0.5
 TURN_S, TURN_STEPS = 0.5, 3
-"""A camera that turns about (`Moved.onward` below TURN) may stand still for so long, and so many steps or more."""
+"""A camera that turns about (`Closer.onward` below TURN) may stand still for so long, and so many steps or more."""
 KEY_FRAME_AFTER = 3
-"""Still steps after which a key frame may differ: it is coded anew."""
+"""Still steps after which a key frame may differ: it is coded anew. Before that, how far the scene moves counts."""
+LEAST_BLOCKS = 10.0
+"""Blocks that must have a say in that (`blocks_with_a_say`)."""
 JUMP = 1.8
 """Unlikeness of the picture that a run holds to the one before, over the highest of the steps before that, from which
 on it is another shot, a still one."""
@@ -127,7 +127,7 @@ class Steps:
         """Whether a key frame is the picture that is held."""
         if self.count >= KEY_FRAME_AFTER:
             return True
-        came, here = flow_of(self.before.coarse, self.held.coarse), flow_of(self.held.coarse, look.coarse)
+        came, here = flow_between(self.before, self.held), flow_between(self.held, look)
         many = blocks_with_a_say(here.product(came.shift, came.shift)) >= LEAST_BLOCKS
         return many and 1 + longer(here, came.shift) <= MOST_MOVED
 
@@ -167,16 +167,16 @@ class Steps:
         most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
         if most > LOOSE * beside:
             return None
-        there = moved(self.before, self.held, whole[-1], after)
+        closer = Closer(self.before, self.held, whole[-1], after)
         steps = min(whole[-1].index - self.held.index, MOST_MOVED_STEPS)
-        sure = abs(there.steps) <= MOST_MOVED * steps and there.onward >= ONWARD
+        sure = closer.onward >= ONWARD and abs(closer.moved) <= MOST_MOVED * steps
         return self._run(whole, after, most / beside, sure) if sure or whole[0] is whole[-1] else None
 
     def _turns(self, run: Run, last: Look, after: Look) -> bool:
         """Whether a run is that of a camera that turns about."""
         if run.count < TURN_STEPS or run.end_s - run.start_s > TURN_S:
             return False
-        return moved(self.before, self.held, last, after).onward < TURN
+        return Closer(self.before, self.held, last, after).onward < TURN
 
     def over_with_the_video(self) -> Run | None:
         whole = [*self.into, *self.still, *self.out_of]
