@@ -24,7 +24,7 @@ from qclip_ffmpeg.temporal.evidence import blocks_with_a_say, longer
 from qclip_ffmpeg.temporal.looks import Look
 
 STILL = 0.3
-"""Change of a repeated frame over that of the steps beside it, at most."""
+"""Change of a repeated frame, light and all, over the activity of the steps beside it, at most: light moves nothing."""
 LOOSE = 0.6
 """The same of one that is looked at closely, and of steps between motion and stillness."""
 SETTLING_STEPS = 2
@@ -68,7 +68,7 @@ class Run:
     end_s: float
     """When the next new frame is shown."""
     stillness: float
-    """Change within over change beside it."""
+    """Change within over activity beside it."""
     sure: bool
     """False: a single frame that changes little, and may as well be motion."""
     jumped: bool
@@ -85,7 +85,7 @@ class Steps:
     Args:
         before: the look before the picture that is held.
         held: that picture.
-        edge: change beside it.
+        edge: activity beside it.
         dying: motion has slowed down before it.
         jumped: it came with a jump.
     """
@@ -141,7 +141,7 @@ class Steps:
     def core(self, after: Look) -> Run | None:
         """What is still, without the loose steps, if it stands out from those."""
         then = self.out_of[0] if self.out_of else after
-        near = min(self.edge, after.change, then.change, *(look.change for look in self.into[-1:]))
+        near = min(self.edge, after.activity, then.activity, *(look.activity for look in self.into[-1:]))
         if not self.still or self.most >= STILL * near:
             return None
         return self._run(self.still, then, self.most / near)
@@ -156,7 +156,7 @@ class Steps:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
         if after.activity < MOVING or self.dies_down:
             return None
-        beside = min(self.edge, after.change)
+        beside = min(self.edge, after.activity)
         whole = [*self.into, *self.still, *self.out_of]
         run = self.core(after)
         has_settled = self.count >= SETTLED_STEPS and 2 * self.settled >= self.count
@@ -233,14 +233,13 @@ class Runs:
         return run
 
     def _edge(self) -> float:
-        """Change that the next step is to be held against; 0 where the scene does not move."""
-        if len(self._moving) < 3 or sorted(look.activity for look in self._moving)[-2] < MOVING:
-            return 0.0
-        return min(sorted(look.change for look in self._moving)[-2], self._moving[-1].change)
+        """Activity that the next step is to be held against; 0 where the scene does not move."""
+        lively = sorted(look.activity for look in self._moving)
+        return min(lively[-2], self._moving[-1].activity) if len(lively) > 2 and lively[-2] >= MOVING else 0.0
 
     def _is_dying(self) -> bool:
-        changes = [look.change for look in self._moving]
-        return changes[-1] < STEADY * sorted(changes)[-2]
+        lively = sorted(look.activity for look in self._moving)
+        return self._moving[-1].activity < STEADY * lively[-2]
 
     def _has_jumped(self) -> bool:
         """Whether the last step led to another picture."""

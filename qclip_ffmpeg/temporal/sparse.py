@@ -15,7 +15,7 @@ from qclip_ffmpeg.temporal.runs import LOOSE, Run
 from qclip_ffmpeg.track import Event
 
 LEAST, FEWEST = 4, 3
-STANDS_STILL = 0.15
+STANDS_STILL = 0.2
 """`Run.stillness`, at most."""
 LEAST_DISTANCE = 7
 MOST_DISTANCE_S = 1.4
