@@ -59,6 +59,13 @@ def test_a_freeze_has_its_first_repeated_frame_and_the_first_new_one(media: Medi
     assert event.confidence > 0.8
 
 
+def test_a_key_frame_soon_after_a_freeze_begins_does_not_end_it(media: Media) -> None:
+    """Frame 31, the second that is shown again, is coded anew."""
+    [event] = events_of(moving(media, "freeze-key.mkv", FREEZE, g=31))
+    assert (event.kind, event.end_s) == ("freeze", 1.68)
+    assert event.start_s <= 1.28
+
+
 def test_a_freeze_that_lasts_to_the_end_is_found(media: Media) -> None:
     path = moving(media, "stuck.mkv", "trim=end_frame=60,tpad=stop_mode=clone:stop_duration=1.6")
     [event] = events_of(path)
@@ -99,6 +106,22 @@ def test_a_shot_that_stands_still_between_two_that_move_is_no_freeze(media: Medi
 def test_frames_shown_twice_at_ten_a_second_are_no_freeze(media: Media) -> None:
     slow = "select='not(eq(n,12)+eq(n,16)+eq(n,18)+eq(n,23))',fps=10"
     assert kinds(events_of(moving(media, "ten.mkv", slow, rate=10))) == ["judder"]
+
+
+def test_two_repeats_at_ten_a_second_are_a_freeze_alone_and_judder_among_others(media: Media) -> None:
+    """Each lasts 0.2 s."""
+    one = "select='not(eq(n,20)+eq(n,21))',fps=10"
+    many = "select='not(eq(n,12)+eq(n,13)+eq(n,17)+eq(n,20)+eq(n,21))',fps=10"
+    assert kinds(events_of(moving(media, "ten-one.mkv", one, rate=10))) == ["freeze"]
+    assert kinds(events_of(moving(media, "ten-many.mkv", many, rate=10))) == ["judder"]
+
+
+def test_light_that_jumps_is_no_motion_that_stops(media: Media) -> None:
+    """After a flash the motion is small beside it."""
+    flash = "eq=brightness=0.3:contrast=1.3:enable='between(n,40,41)'"
+    slow = STILL + ",scroll=horizontal=0.003"
+    path = media("slow-flash.mkv", 4, SIZE, 25, source="color=gray", filters=slow + "," + flash, **X264)
+    assert "freeze" not in kinds(events_of(path))
 
 
 def test_a_drop_among_uneven_motion_is_found(media: Media) -> None:

@@ -1,5 +1,6 @@
 """The parts that find events, on frames and events made by hand: stamps that lie, bounds, and the temporal figure."""
 
+import gc
 import tracemalloc
 from collections.abc import Iterable
 from fractions import Fraction
@@ -15,12 +16,14 @@ from qclip_ffmpeg.emit.chart import happened, spans
 from qclip_ffmpeg.emit.registry import FORMATS
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.temporal import TOO_SMALL, TemporalWatch
+from qclip_ffmpeg.temporal.closer import Closer
 from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, combs
 from qclip_ffmpeg.temporal.drops import bundled_judge
 from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
 from qclip_ffmpeg.temporal.flow import flow_of
-from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, block_means, shrunk, thinned
+from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, Look, Looker, block_means, shrunk, thinned
+from qclip_ffmpeg.temporal.runs import Runs
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import MOST_OF_A_KIND, Timeline
 from qclip_ffmpeg.track import EVENT_FLAGS, EVENTS, FLAGS, MEANT_EVENTS, Event, pool
@@ -117,6 +120,26 @@ class TestWatch:
         for n in range(count):
             left = abs(n % 800 - 400)  # a sample a frame, to and fro
             yield frame(n, 40 * n, whole[:135, left : left + 240])
+
+    @pytest.mark.parametrize(
+        ("places", "moved", "onward"), [((0, 3, 3, 9), 0, 1), ((0, 3, 6, 9), 1, 1), ((3, 6, 6, 3), 0, -1)]
+    )
+    def test_a_repeat_is_told_from_a_step_and_from_a_turn(self, at: tuple[int, ...], moved: int, onward: int) -> None:
+        whole, looker = self.texture(), Looker(28.0)
+        looks = [looker.look(frame(n, n, whole[:135, left : left + 240])) for n, left in enumerate(at)]
+        before, first, last, after = (look for look in looks if look is not None)
+        closer = Closer(before, first, last, after)
+        assert closer.onward == pytest.approx(onward, abs=0.2)
+        assert onward < 0 or closer.moved == pytest.approx(moved, abs=0.3)
+
+    def test_a_still_shot_of_any_length_after_motion_holds_no_looks(self) -> None:
+        runs, looker = Runs(), Looker(28.0)
+        frames = [*self.moving(60)]
+        for n in range(600):
+            look = looker.look(frames[min(n, 59)])
+            assert look is not None
+            assert runs.add(look, False) is None
+        assert sum(type(held) is Look for held in gc.get_objects()) < 40
 
     def test_memory_does_not_grow_with_the_length(self) -> None:
         def peak_after(count: int) -> int:
