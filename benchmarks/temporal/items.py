@@ -11,12 +11,15 @@ import msgspec
 import numpy as np
 
 from benchmarks.temporal.contents import Clip, Content, Half, half_of, load, rng_for
+from benchmarks.temporal.kept import keeps_repeats
 from benchmarks.temporal.recipes import MOVING_ONLY, RECIPES, Damaged, cuts, is_moving
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.files import replacing
 
 CRFS = (18, 23, 26, 29, 32)
 PRESETS = ("veryfast", "veryfast", "medium")
+REPEATING = {"freeze", "cadence", "judder"}
+"""Recipes whose damage an encoder may undo."""
 OF_A_PHOTOGRAPH = 3
 """Recipes drawn for it beside `clean`; a video gets all of them, in some variants."""
 CUT_PIECES = 3
@@ -130,6 +133,9 @@ def made(item: Item, all_items: list[Item], folder: Path, size_px: tuple[int, in
             damaged.ignored |= {"fade", "black"}
     crf = int(rng.choice(CRFS))
     encode(damaged, folder / f"{item.name}.mkv", crf, str(rng.choice(PRESETS)), int(rng.choice([48, 250])))
+    if item.recipe in REPEATING and not keeps_repeats(clip, damaged, folder / f"{item.name}.mkv"):
+        damaged.truths[0].counts = False
+        damaged.ignored |= {"repeat", "judder"}  # what is left of it may look like either
     return truth_of(item, damaged, crf, moving)
 
 
