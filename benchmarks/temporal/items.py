@@ -126,10 +126,14 @@ def made(item: Item, all_items: list[Item], folder: Path, size_px: tuple[int, in
         picked = [loaded(other, size_px) for other in others if other.path != item.content.path]
         usable = [c for c in picked if isinstance(c, Clip)][:CUT_PIECES]
         damaged = cuts(clip, rng, usable)
+        flashes = any(c.flashes for c in [clip, *usable])
     else:
         damaged = RECIPES[item.recipe](clip, rng)
+        flashes = bool(clip.flashes) and item.recipe != "clean"
         if clip.fades and item.recipe != "clean":
             damaged.ignored |= {"fade", "black"}
+    if flashes:
+        damaged.ignored.add("flicker")
     crf = int(rng.choice(CRFS))
     encode(damaged, folder / f"{item.name}.mkv", crf, str(rng.choice(PRESETS)), int(rng.choice([48, 250])))
     return truth_of(item, damaged, crf, moving)
