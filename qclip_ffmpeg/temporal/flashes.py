@@ -25,11 +25,12 @@ RETURN = 0.4
 """The gain over the picture on one side, over that over the other one: at least. Else it is a step that stays."""
 BEFORE = 3
 """Steps before a flash that are looked at for a trend."""
-TREND = 0.5
-"""Mean change of the steps before a flash, over that to its mean, in the same direction: at most. Else it is light that
-turns, as where a scene fades out and in again."""
+TREND = 0.65
+"""Gain that light would show that goes on as it did before, and turns in the middle, over that of the flash: at most.
+Else it is that, as where a scene fades out and in again."""
 AGREE = 0.65
-"""Share of the blocks that change as the whole does, at least."""
+"""Share of the blocks that change as the whole does in every frame of a flash, at least. What passes covers some, and
+others in the next frame."""
 MIN_LIGHT = 10.0
 """Of a block or a tone over black in all pictures, for its factor to mean something, in 8-bit code values."""
 MIN_BLOCKS = 30
@@ -53,15 +54,16 @@ def flash_gain(looks: Sequence[Look], black: float) -> float:
         return 0.0
     logs = np.log(np.maximum(tones, MIN_LIGHT))
     trend = float(np.median(logs[BEFORE] - logs[0])) / BEFORE
-    if trend * np.sign(by_tone) > TREND * abs(float(np.median(logs[BEFORE + 1 : -1].mean(axis=0) - logs[BEFORE]))):
+    turned = trend * (len(tones) - BEFORE + 1) / 4  # a tent over n frames is (n + 3) / 4 steps high on average, about
+    if turned * np.sign(by_tone) > TREND * abs(float(np.median(logs[BEFORE + 1 : -1].mean(axis=0) - logs[BEFORE]))):
         return 0.0
     return min(by_block, by_tone, key=abs)
 
 
 def gain(levels: NDArray[np.float64], least: int) -> tuple[float, float, float]:
     """(natural logarithm of the gain of the levels between over the mean of the first and the last ones, share of them
-    that agree in its sign, gain on the side where it is less over that on the other one); zeros where fewer than
-    `least` are bright enough.
+    that agree in its sign, of the look in between where it is least, gain on the side where it is less over that on the
+    other one); zeros where fewer than `least` are bright enough.
 
     Args:
         levels: (looks, blocks or tones), over black.
@@ -72,7 +74,8 @@ def gain(levels: NDArray[np.float64], least: int) -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     logs = np.log(levels[:, lit])
     between = logs[1:-1].mean(axis=0)
-    over = between - (logs[0] + logs[-1]) / 2
-    whole = float(np.median(over))
+    sides = (logs[0] + logs[-1]) / 2
+    whole = float(np.median(between - sides))
+    agree = float(((logs[1:-1] - sides) * whole > 0).mean(axis=1).min())
     less, more = sorted(float(np.median(between - side)) * np.sign(whole) for side in (logs[0], logs[-1]))
-    return whole, float((over * whole > 0).mean()), less / more if more > 0 else 0.0
+    return whole, agree, less / more if more > 0 else 0.0
