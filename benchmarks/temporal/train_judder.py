@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.temporal.detectors import Found
+from benchmarks.temporal.drop_examples import Example
 from benchmarks.temporal.items import ItemTruth, read
-from benchmarks.temporal.train_drops import HIDDEN, Example, left_out_scores
+from benchmarks.temporal.train_drops import HIDDEN, left_out_scores
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.temporal.looks import Looker
 
