@@ -15,7 +15,7 @@ from qclip_ffmpeg.emit.chart import happened, spans
 from qclip_ffmpeg.emit.registry import FORMATS
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.temporal import TOO_SMALL, TemporalWatch
-from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, combs
+from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, OF_TWO_FIELDS, combs, of_two_fields
 from qclip_ffmpeg.temporal.drops import bundled_judge
 from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
@@ -243,6 +243,13 @@ def test_every_other_line_of_another_time_is_combing(moved: tuple[float, float])
     assert whole is not None
     assert combed is not None
     assert whole.over[0] < 1 < ACROSS < combed.over[0]
+
+
+def test_lines_of_a_field_are_nearer_to_each_other_where_the_shift_is_more_than_the_slope_down() -> None:
+    woven = texture(0, 0)
+    woven[1::2] = texture(2.0, 0)[1::2]
+    assert of_two_fields([bands_of(texture(0, 0))], 0) == 0
+    assert of_two_fields([bands_of(woven)], 0) > 5 * OF_TWO_FIELDS
 
 
 def test_noise_and_bands_that_are_too_small_are_no_combing() -> None:
