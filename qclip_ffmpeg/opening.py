@@ -57,7 +57,11 @@ class Opening:
 
     def _open(self, url: str) -> InputContainer:
         return av.open(
-            url, format=self.options.format, options=demuxer_options(self.source, self.options), timeout=self.patience_s
+            url,
+            format=self.options.format,
+            options=demuxer_options(self.source, self.options),
+            metadata_errors="replace",  # old cameras write titles in any encoding
+            timeout=self.patience_s,
         )
 
     def why_mp4_fails(self) -> str | None:

@@ -318,3 +318,14 @@ def test_a_named_colour_profile_does_not_crash(media: Media, tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", read, str(with_profile)], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("container", ["avi", "mkv", "mp4"])
+def test_titles_in_another_encoding_do_not_matter(media: Media, tmp_path: Path, container: str) -> None:
+    path = media(
+        f"titled.{container}", 0.2, SIZE, metadata="title=QCLIPTITLE", **{"metadata:s:v:0": "title=QCLIPTITLE"}
+    )
+    in_latin_1 = tmp_path / path.name
+    in_latin_1.write_bytes(path.read_bytes().replace(b"QCLIPTITLE", b"Caf\xe9 \xc2\xc2\xc2\xc2\xc2"))
+    assert in_latin_1.read_bytes() != path.read_bytes()
+    assert len(read(in_latin_1)[0]) == 5

@@ -189,6 +189,12 @@ def test_combing_is_found_where_the_stream_says_progressive(media: Media) -> Non
     assert (events[0].start_s, events[0].end_s) == (0.0, 4.0)
 
 
+@pytest.mark.parametrize(("source", "preset"), [("testsrc2", "veryfast"), ("mandelbrot", "ultrafast")])
+def test_fine_drawn_lines_are_no_combing(source: str, preset: str, media: Media) -> None:
+    path = media(f"{source}.mkv", 8, SIZE, 25, source=source, **(X264 | {"preset": preset}))
+    assert "combing" not in kinds(events_of(path)) + kinds(events_of(path, Fraction(1)))
+
+
 def test_events_do_not_depend_on_segments_or_on_marked_scenes(media: Media) -> None:
     for name in ("freeze.mkv", "drop.mkv", "cut.mkv", "judder.mkv", "flash.mkv", "black.mkv"):
         recipe = {

@@ -17,7 +17,7 @@ from qclip_ffmpeg.emit.registry import FORMATS
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.temporal import TOO_SMALL, TemporalWatch
 from qclip_ffmpeg.temporal.closer import Closer
-from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, combs
+from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, OF_TWO_FIELDS, combs, of_two_fields
 from qclip_ffmpeg.temporal.drops import bundled_judge
 from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
@@ -122,7 +122,7 @@ class TestWatch:
             yield frame(n, 40 * n, whole[:135, left : left + 240])
 
     @pytest.mark.parametrize(
-        ("places", "moved", "onward"), [((0, 3, 3, 9), 0, 1), ((0, 3, 6, 9), 1, 1), ((3, 6, 6, 3), 0, -1)]
+        ("at", "moved", "onward"), [((0, 3, 3, 9), 0, 1), ((0, 3, 6, 9), 1, 1), ((3, 6, 6, 3), 0, -1)]
     )
     def test_a_repeat_is_told_from_a_step_and_from_a_turn(self, at: tuple[int, ...], moved: int, onward: int) -> None:
         whole, looker = self.texture(), Looker(28.0)
@@ -266,6 +266,13 @@ def test_every_other_line_of_another_time_is_combing(moved: tuple[float, float])
     assert whole is not None
     assert combed is not None
     assert whole.over[0] < 1 < ACROSS < combed.over[0]
+
+
+def test_lines_of_a_field_are_nearer_to_each_other_where_the_shift_is_more_than_the_slope_down() -> None:
+    woven = texture(0, 0)
+    woven[1::2] = texture(2.0, 0)[1::2]
+    assert of_two_fields([bands_of(texture(0, 0))], 0) == 0
+    assert of_two_fields([bands_of(woven)], 0) > 5 * OF_TWO_FIELDS
 
 
 def test_noise_and_bands_that_are_too_small_are_no_combing() -> None:

@@ -30,6 +30,9 @@ SHARP_CHANGE = 15.0
 UNLIKE = 0.6
 REPEAT_SHARE = 0.15
 REPEAT_MOTION = 0.4
+OWN_FLASH = 0.08
+"""Natural logarithm of the mean luma over black, over that before it and after it."""
+OWN_FLASH_FRAMES = 3
 
 RHYTHM = 0.15
 """Natural logarithm of steps at a beat over those between."""
@@ -82,6 +85,11 @@ class Clip:
             rows += self.luma[:, n:height:4, :width]
         coarse = sum(rows[:, :, n::4].astype(np.float32) for n in range(4)) / 16
         return np.array([0.0, *(float(np.abs(b - a).mean()) for a, b in pairwise(coarse))])
+
+    @cached_property
+    def flashes(self) -> list[tuple[int, int]]:
+        """Flashes of the source itself, as of a photographer: (first frame, the one after the last)."""
+        return own_flashes(self.luma)
 
 
 def digest(*names: object) -> int:
@@ -166,6 +174,18 @@ def own_repeats(luma: Planes) -> NDArray[np.intp]:
     moved = steps(luma)
     around = np.array([np.median(moved[max(1, n - 4) : n + 5]) for n in range(len(moved))])
     return np.flatnonzero((moved < REPEAT_SHARE * around) & (around > REPEAT_MOTION))[1:]
+
+
+def own_flashes(luma: Planes) -> list[tuple[int, int]]:
+    """Where the whole picture is brighter, or darker, for some frames than right before and right after."""
+    light = np.log(np.maximum(luma.mean(axis=(1, 2), dtype=np.float64) - 16, 1))
+    found = []
+    for first in range(1, len(light)):
+        for last in range(first + 1, min(first + OWN_FLASH_FRAMES + 1, len(light))):
+            over = np.subtract.outer(light[first:last], light[[first - 1, last]])
+            if max(over.min(), -over.max()) > OWN_FLASH:
+                found.append((first, last))
+    return found
 
 
 def own_rhythm(luma: Planes) -> int | None:

@@ -124,13 +124,19 @@ def made(item: Item, all_items: list[Item], folder: Path, size_px: tuple[int, in
     if item.recipe == "cuts":
         pool = {i.content.path: i.content for i in all_items if i.half == item.half and i.content != item.content}
         order = rng_for("pool", seed, item.half).permutation(len(pool))[:CUT_POOL]
-        picked = [loaded(list(pool.values())[order[n]], size_px) for n in rng.permutation(len(order))]
+        others = [list(pool.values())[order[n]] for n in rng.permutation(len(order))]
+        # Another camera over the same photograph is no other scene: nobody would see the cut.
+        picked = [loaded(other, size_px) for other in others if other.path != item.content.path]
         usable = [c for c in picked if isinstance(c, Clip)][:CUT_PIECES]
         damaged = cuts(clip, rng, usable)
+        flashes = any(c.flashes for c in [clip, *usable])
     else:
         damaged = RECIPES[item.recipe](clip, rng)
+        flashes = bool(clip.flashes) and item.recipe != "clean"
         if clip.fades and item.recipe != "clean":
             damaged.ignored |= {"fade", "black"}
+    if flashes:
+        damaged.ignored.add("flicker")
     crf = int(rng.choice(CRFS))
     encode(damaged, folder / f"{item.name}.mkv", crf, str(rng.choice(PRESETS)), int(rng.choice([48, 250])))
     if item.recipe in REPEATING and not keeps_repeats(clip, damaged, folder / f"{item.name}.mkv"):

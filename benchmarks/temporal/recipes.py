@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.temporal.contents import Clip, Planes, dimmed
 from benchmarks.temporal.displacement import around
@@ -15,6 +16,11 @@ from benchmarks.temporal.displacement import around
 VISIBLE_MOTION = 0.5
 """Mean absolute luma difference a frame of means of 4 x 4 samples, 8-bit code values: below it a frame more or less
 cannot be seen, and finding it or not counts neither way."""
+LEAST_FLICKER, LEAST_FLASH = 0.03, 0.08
+"""Relative change of the mean luma over black, to either side and once: below it nothing is asked of a detector. A
+bright picture clips, and shows less of a gain than was put in."""
+ROUNDING = 0.9
+"""Of that, what is left by rounding to whole code values, at least."""
 LEAST_REPEATS = 4
 """Fewer make no cadence."""
 CADENCES = {
@@ -61,7 +67,8 @@ class Damaged:
 
 def clean(clip: Clip, rng: np.random.Generator) -> Damaged:
     blacks = [Truth("black", *fade, counts=False) for fade in clip.fades]
-    return Damaged(clip.planes, clip.rate, [Truth("fade", *fade) for fade in clip.fades] + blacks)
+    flashes = [Truth("flicker", *flash, counts=False, group="its own") for flash in clip.flashes]
+    return Damaged(clip.planes, clip.rate, [Truth("fade", *fade) for fade in clip.fades] + blacks + flashes)
 
 
 def freeze(clip: Clip, rng: np.random.Generator) -> Damaged:
@@ -160,8 +167,9 @@ def flicker(clip: Clip, rng: np.random.Generator) -> Damaged:
     for picture, w in zip(out, wave, strict=True):
         light = (picture[:height].astype(np.float32) - 16) * (1 + strength * w) + 16
         picture[:height] = np.clip(np.rint(light), 16, 235).astype(np.uint8)
-    group = f"{strength:.0%}"
-    return Damaged(out, clip.rate, [Truth("flicker", first, last, strength >= 0.03, group)])
+    change = light_change(clip.planes[first:last, :height], out[first:last, :height])
+    seen = strength >= LEAST_FLICKER and float(np.ptp(change)) / 2 >= ROUNDING * LEAST_FLICKER
+    return Damaged(out, clip.rate, [Truth("flicker", first, last, seen, f"{strength:.0%}")])
 
 
 def flash(clip: Clip, rng: np.random.Generator) -> Damaged:
@@ -173,7 +181,15 @@ def flash(clip: Clip, rng: np.random.Generator) -> Damaged:
     out = clip.planes.copy()
     light = (out[first:last, : clip.height_px].astype(np.float32) - 16) * gain + 16
     out[first:last, : clip.height_px] = np.clip(np.rint(light), 16, 235).astype(np.uint8)
-    return Damaged(out, clip.rate, [Truth("flicker", first, last, True, "abrupt")])
+    change = light_change(clip.planes[first:last, : clip.height_px], out[first:last, : clip.height_px])
+    seen = float(np.abs(change).min()) >= ROUNDING * LEAST_FLASH
+    return Damaged(out, clip.rate, [Truth("flicker", first, last, seen, "abrupt")])
+
+
+def light_change(before: Planes, after: Planes) -> NDArray[np.float64]:
+    """(frames,): by how much the mean luma over black was changed, of pictures (frames, height, width)."""
+    means = [luma.mean(axis=(1, 2), dtype=np.float64) - 16 for luma in (before, after)]
+    return means[1] / np.maximum(means[0], 1) - 1
 
 
 def black(clip: Clip, rng: np.random.Generator) -> Damaged:

@@ -1,6 +1,8 @@
 """Where scenes begin: the picture changes far more than around it, into one unlike it, and does not come back.
 
-Everything is judged on block means, so that motion within a block, noise and encoding matter little.
+Everything is judged on block means, so that motion within a block, noise and encoding matter little. Where much moves
+already, a cut does not change them far more than what is beside it. But motion only takes what is in the picture
+elsewhere, and so leaves its tones nearly as they are; few cuts do.
 """
 
 from collections import deque
@@ -16,12 +18,17 @@ AHEAD = 2
 UNLIKE = 0.2
 """1 less the correlation of the blocks before and after: at least. Two views of one scene have less."""
 CLEAR = 3.4
-"""Unlikeness times the change over the largest change beside it: at least."""
+"""Unlikeness times the change over the largest change beside it, from which on it is a cut whatever its tones are."""
+OVER_BESIDE = 1.5
+"""Else: the change over the largest change beside it, at least."""
+OTHER_TONES = 4.5
+"""And unlikeness times the mean change of the tones, in 8-bit code values, at least. A jerked camera of which some
+frames are left out, which is the most that motion does, has 2.7."""
 MIN_CHANGE = 5.0
 """Mean change of the blocks against each other, in 8-bit code values."""
 STAYS = 0.6
 """Of the change, what is left of it AHEAD frames on; of a flash nothing is."""
-PLAIN = 6.0
+PLAIN = 2.5
 """Standard deviation of the blocks of a plain picture, in 8-bit code values: none of a scene can be told by it."""
 
 
@@ -59,16 +66,19 @@ class Cuts:
         here = changes.pop(at)
         if here < MIN_CHANGE:
             return look, None
-        beside = max([1.0, *changes[1:]])
-        before = looks[at - 1].light
-        apart = unlikeness(before, look.light)
-        if apart < UNLIKE or apart * here / beside < CLEAR or min(before.std(), look.light.std()) < PLAIN:
+        over = here / max([1.0, *changes])
+        before = looks[at - 1]
+        apart = unlikeness(before.light, look.light)
+        if apart < UNLIKE or min(before.light.std(), look.light.std()) < PLAIN:
             return look, None
-        if any(centred_change(before, after.light) < STAYS * here for after in looks[at + 1 :]):
+        if any(centred_change(before.light, after.light) < STAYS * here for after in looks[at + 1 :]):
             return look, None
-        clearness = apart * here / beside / CLEAR
-        event = Event("cut", look.time_s, look.end_s, min(1.0, apart), min(1.0, clearness / 2))
-        return look, event
+        clearness = apart * over / CLEAR
+        if clearness < 1 and over >= OVER_BESIDE:
+            clearness = apart * float(np.abs(look.tones() - before.tones()).mean()) / OTHER_TONES
+        if clearness < 1:
+            return look, None
+        return look, Event("cut", look.time_s, look.end_s, min(1.0, apart), min(1.0, clearness / 2))
 
 
 def centred_change(before: Array, after: Array) -> float:

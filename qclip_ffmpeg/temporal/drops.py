@@ -19,24 +19,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, blocks_with_a_say, evidence, longer, usual_of
+from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, blocks_with_a_say, evened, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.flow import Flow, flow_of
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.track import Event
 
 REACH = 3
 """Steps to either side that are looked at."""
-LIVELIER = 0.6
+LIVELIER = 0.5
 """`Changes.livelier`, at least. Of fast motion everything changes at every step."""
-UNLIKE = 0.2
+UNLIKE = 0.08
 """`Changes.unlike`, at least: there is no stutter."""
-MOVING = 1.0
+MOVING = 0.5
 """Activity of all steps beside it, in 8-bit code values."""
-FARTHER = 0.5
+FARTHER = 0.4
 """`Changes.farther`, at least."""
 LONGER = 0.3
 """Of the blocks' shifts by the two steps beside it, from which on the other two are looked at."""
-LEAST_BLOCKS = 10.0
+LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
 LONGEST_STEP_S = 0.075
 """In slower videos motion is another from step to step: nothing is reported."""
@@ -99,12 +99,14 @@ class Suspects:
             return None
         self._flows = {n: flow for n, flow in self._flows.items() if n >= self._looks[0].index}
         at = REACH + 1
-        here = self._flow(at)
+        flow = self._flow(at)
         beside = {n: self._flow(at + n).shift for n in (-1, 1)}
-        if longer(here, np.asarray((beside[-1] + beside[1]) / 2, np.float32)) < LONGER:
+        near = np.asarray((beside[-1] + beside[1]) / 2, np.float32)
+        if longer(evened(flow, near), near) < LONGER:
             return None
         beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
         usual = usual_of(beside)
+        here = evened(flow, usual)
         if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS:
             return None
         look, before = self._looks[at], self._looks[at - 1]

@@ -8,7 +8,7 @@ of the usual shift; figures that spread over decades are given as natural logari
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from qclip_ffmpeg.temporal.looks import Array
 BESIDE = (-2, -1, 1, 2)
 """Steps whose shifts are asked for; 0 is the one that is judged."""
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+MOST_SAY = 2.0
+"""Of what the median block has to say, the most that a block has: the blocks of a fence have the strongest slopes, and
+are followed to the wrong bar together."""
 TINY = 1e-3
 
 
@@ -52,6 +55,15 @@ class Changes:
 def usual_of(beside: Mapping[int, Array]) -> Array:
     """What the shifts (rows, columns, 2) of the step should be, by those beside it."""
     return np.asarray((beside[-1] + beside[1]) / 3 + (beside[-2] + beside[2]) / 6, np.float32)
+
+
+def evened(flow: Flow, usual: Array) -> Flow:
+    """The flow with slopes made smaller where a block would say more than MOST_SAY of usual shifts."""
+    say = np.maximum(flow.product(usual, usual), 0)
+    most = MOST_SAY * float(np.median(say[say > 0])) if (say > 0).any() else 0.0
+    share = np.asarray(np.minimum(say, most) / np.maximum(say, 1e-9), np.float32)
+    xx, yy, xy = flow.slopes
+    return replace(flow, slopes=(share * xx, share * yy, share * xy))
 
 
 def longer(flow: Flow, usual: Array) -> float:

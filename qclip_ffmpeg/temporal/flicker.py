@@ -1,4 +1,4 @@
-"""Light that comes and goes: flicker and flashes.
+"""Light that comes and goes: flicker, and the flashes of `flashes.py`.
 
 The change of light from frame to frame is the median of the blocks' relative changes: an object that passes changes
 some of them, a lamp or a gain changes all alike. Its sum over time is followed as a zigzag, whose turns are the points
@@ -6,8 +6,6 @@ from which it has come back by SWING:
 
     light  --.   /\\   /\\   /\\   /\\  .----      six fast swings in a row, or more: flicker
               \\/   \\/   \\/   \\/   \\/
-    light  ------.  .------------             there and back at once: a flash
-                  \\/
 """
 
 from collections import deque
@@ -18,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from qclip_ffmpeg.temporal.flashes import BEFORE, FLASH, FLASH_FRAMES, FLASH_S, flash_gain
 from qclip_ffmpeg.temporal.looks import Array, Look
 from qclip_ffmpeg.track import Event
 
@@ -35,15 +34,6 @@ NOT_MOTION = 0.9
 taken out of the blocks, at least."""
 CLIPPED = 0.2
 """Relative change of a block that counts at most: beyond, something passed."""
-FLASH = 0.08
-"""Relative change of light, there and back within FLASH_S."""
-FLASH_S = 0.16
-FLASH_FRAMES = 4
-"""At low frame rates, in place of FLASH_S."""
-FLASH_RETURN = 0.65
-"""Share of a flash that is undone, at least."""
-FLASH_UNEVEN = 0.5
-"""Median distance of the blocks' changes from their median, over it, at most."""
 BAD_SWING = 0.2
 REMEMBERED = 64
 """Frames."""
@@ -64,14 +54,11 @@ class Step:
 
     time_s: float
     value: float
-    uneven: float
-    """Median distance of the blocks' relative changes from their median."""
-    blocks: Array
-    """(rows, columns), over black."""
+    look: Look
 
 
 class Flicker:
-    """Looks -> flicker events. Holds the block means of REMEMBERED frames.
+    """Looks -> flicker events. Holds REMEMBERED looks.
 
     Args:
         black: 8-bit code value of black.
@@ -79,8 +66,8 @@ class Flicker:
     """
 
     def __init__(self, black: float, frame_s: float) -> None:
-        self._black = np.float32(black)
-        self._flash_s = max(FLASH_S, FLASH_FRAMES * frame_s)
+        self._black = black
+        self._flash_s = max(FLASH_S, FLASH_FRAMES * frame_s) + frame_s / 2
         self._reset()
 
     def _reset(self) -> None:
@@ -88,36 +75,36 @@ class Flicker:
         self._turn: Turn | None = None  # the last one
         self._extreme: Turn | None = None  # may become the next
         self._rising = False
-        self._swings: list[float] = []
-        self._start_s = 0.0
+        self._swings: list[tuple[float, float]] = []  # in a row: (when it began, size)
+        self._since_s: float | None = None
         self._end_s = 0.0
-        self._is_motion = False
-        self._flash: tuple[Turn, Turn, float] | None = None  # (base, peak, unevenness)
         self._flashes: list[Event] = []
 
     @property
     def since_s(self) -> float | None:
         """Since when it has flickered; None where it does not."""
-        return self._start_s if len(self._swings) >= SWINGS and not self._is_motion else None
+        return self._since_s
 
     def add(self, look: Look, is_cut: bool) -> Iterator[Event]:
         """The events that are known to be over with this frame."""
-        blocks = look.light.reshape(look.grid) - self._black
-        if look.first or look.plain or is_cut or not self._path:
+        dark = look.plain and float(look.light.mean()) < self._black + MIN_LIGHT
+        if look.first or dark or is_cut or not self._path:
             yield from self.end()
-            self._path.append(Step(look.time_s, 0.0, 0.0, blocks))
+            self._path.append(Step(look.time_s, 0.0, look))
             return
         last = self._path[-1]
-        change, uneven = light_change(last.blocks, blocks)
-        step = Step(look.time_s, last.value + change, uneven, blocks)
-        self._path.append(step)
-        yield from self._follow(Turn(step.time_s, step.value))
+        change = light_change(last.look.light - self._black, look.light - self._black)
+        self._path.append(Step(look.time_s, last.value + change, look))
+        if abs(change) >= FLASH / 2 and (flash := self._flash()) is not None:
+            self._flashes.append(flash)
+        yield from self._follow(Turn(look.time_s, last.value + change))
+        if self._turn is None or look.time_s - self._turn.time_s > 2 * SWING_S:
+            yield from self._over()
 
     def end(self) -> Iterator[Event]:
         """What was under way; then everything begins anew."""
         if self._swings and self._extreme is not None and self._turn is not None:
-            self._count(self._turn, self._extreme)
-        self._flash = None
+            self._count(self._turn, self._extreme, self._turn.time_s)
         yield from self._over()
         self._reset()
 
@@ -132,9 +119,6 @@ class Flicker:
         elif abs(now.value - self._extreme.value) > SWING:
             yield from self._turned(self._turn, self._extreme)
             self._turn, self._extreme, self._rising = self._extreme, now, not self._rising
-        self._look_for_return(now)
-        if now.time_s - self._turn.time_s > 2 * SWING_S:
-            yield from self._over()
 
     def _turned(self, base: Turn, peak: Turn) -> Iterator[Event]:
         """A swing from turn to turn is over."""
@@ -142,22 +126,18 @@ class Flicker:
         if peak.time_s - left_s > SWING_S:
             yield from self._over()
             return
-        if left_s > base.time_s + SWING_S / 2:  # it rested in between
+        if left_s > base.time_s + SWING_S:  # it rested in between
             yield from self._over()
-        if not self._swings:
-            self._start_s = left_s
-        self._count(base, peak)
-        if len(self._swings) == SWINGS:
-            self._is_motion = self._motion_explains()
-        size = abs(peak.value - base.value)
-        if size >= FLASH and peak.time_s - left_s <= self._flash_s:
-            uneven = max(s.uneven for s in self._path if left_s < s.time_s <= peak.time_s)
-            self._flash = (Turn(left_s, base.value), peak, uneven)
+        self._count(base, peak, left_s)
 
-    def _count(self, base: Turn, peak: Turn) -> None:
-        self._swings.append(abs(peak.value - base.value))
-        del self._swings[: -4 * SWINGS]
+    def _count(self, base: Turn, peak: Turn, left_s: float) -> None:
+        self._swings.append((left_s, abs(peak.value - base.value)))
         self._end_s = peak.time_s
+        if self._since_s is None:
+            del self._swings[:-SWINGS]
+            if len(self._swings) == SWINGS and not self._motion_explains(self._swings[0][0]):
+                self._since_s = self._swings[0][0]
+        del self._swings[: -4 * SWINGS]
 
     def _left_s(self, base: Turn, peak: Turn) -> float:
         """When the light left the value of a turn for good."""
@@ -165,50 +145,50 @@ class Flicker:
         between = [s for s in self._path if base.time_s <= s.time_s < peak.time_s]
         return max((s.time_s for s in between if abs(s.value - base.value) <= reach), default=base.time_s)
 
-    def _look_for_return(self, now: Turn) -> None:
-        """Whether the light is back where it was before a flash."""
-        if self._flash is None:
-            return
-        base, peak, uneven = self._flash
-        size = abs(peak.value - base.value)
-        if now.time_s - base.time_s > 2 * self._flash_s:
-            self._flash = None
-        elif abs(now.value - base.value) <= (1 - FLASH_RETURN) * size:
-            self._flash = None
-            if uneven <= FLASH_UNEVEN * size:
-                start_s = min(s.time_s for s in self._path if s.time_s > base.time_s)
-                sure = min(1.0, size / (2 * FLASH))
-                self._flashes.append(Event("flicker", start_s, now.time_s, min(1.0, size / BAD_SWING), sure))
+    def _flash(self) -> Event | None:
+        """The flash that is over with the last step, the shortest one."""
+        path = list(self._path)
+        back = path[-1].value - path[-2].value
+        for first in range(len(path) - 2, BEFORE, -1):
+            if path[-1].time_s - path[first].time_s > self._flash_s:
+                return None
+            there = path[first].value - path[first - 1].value
+            if there * back >= 0 or abs(there) < FLASH / 2:
+                continue
+            size = abs(flash_gain([step.look for step in path[first - 1 - BEFORE :]], self._black))
+            if size:
+                severity, sure = min(1.0, size / BAD_SWING), min(1.0, size / (2 * FLASH))
+                return Event("flicker", path[first].time_s, path[-1].time_s, severity, sure)
+        return None
 
-    def _motion_explains(self) -> bool:
+    def _motion_explains(self, since_s: float) -> bool:
         """Whether shifts of the picture make the swings: over a slope of light, a camera that shakes makes some."""
-        steps = [s for s in self._path if s.time_s >= self._start_s]
+        steps = [s for s in self._path if s.time_s >= since_s]
         raw = np.diff([s.value for s in steps])
-        rest = np.array([unmoved_change(a.blocks, b.blocks) for a, b in pairwise(steps)])
+        blocks = [s.look.light.reshape(s.look.grid) - self._black for s in steps]
+        rest = np.array([unmoved_change(a, b) for a, b in pairwise(blocks)])
         raw, rest = raw - raw.mean(), rest - rest.mean()
         return float((raw * rest).sum()) < NOT_MOTION * float(np.sqrt((raw * raw).sum() * (rest * rest).sum()))
 
     def _over(self) -> Iterator[Event]:
         """The swings so far were all."""
-        swings, self._swings = self._swings, []
-        flashes, self._flashes = self._flashes, []
-        is_motion, self._is_motion = self._is_motion, False
-        if len(swings) >= SWINGS and not is_motion:
-            mean = sum(swings) / len(swings)
-            yield Event("flicker", self._start_s, self._end_s, min(1.0, mean / BAD_SWING), min(1.0, mean / (2 * SWING)))
-        elif not is_motion:
+        sizes = [size for _, size in self._swings]
+        flashes, since_s = self._flashes, self._since_s
+        self._swings, self._flashes, self._since_s = [], [], None
+        if since_s is not None:
+            mean = sum(sizes) / len(sizes)
+            yield Event("flicker", since_s, self._end_s, min(1.0, mean / BAD_SWING), min(1.0, mean / (2 * SWING)))
+        else:
             yield from flashes
 
 
-def light_change(before: Array, after: Array) -> tuple[float, float]:
-    """(relative change of light, how far the blocks are apart in it): median, and median distance from it."""
+def light_change(before: Array, after: Array) -> float:
+    """Relative change of light: median over the blocks, which are over black."""
     both = before + after
     lit = both > 2 * MIN_LIGHT
     if np.count_nonzero(lit) < MIN_BLOCKS:
-        return 0.0, 1.0
-    relative = 2 * (after - before)[lit] / both[lit]
-    change = middle(relative)
-    return change, middle(np.abs(relative - change))
+        return 0.0
+    return middle(2 * (after - before)[lit] / both[lit])
 
 
 def middle(values: Array) -> float:

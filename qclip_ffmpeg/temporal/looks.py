@@ -26,6 +26,7 @@ PLAIN = 4.0
 """Standard deviation of the blocks of a plain picture, in 8-bit code values."""
 TOP_SHARE = 5
 """The liveliest fifth of the blocks says how much moves: what moves may be small."""
+TONE_SHARES = np.arange(1, 20) / 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,12 @@ class Look:
     """All of one tone: black, white, or nothing to see."""
     first: bool
     """There is no frame before it that it could be held against."""
+
+    def tones(self) -> NDArray[np.float64]:
+        """(19,): levels below which a twentieth of the coarse samples lies, two twentieths and so on, in 8-bit code
+        values. What moves within the picture leaves them as they are.
+        """
+        return np.asarray(np.quantile(self.coarse, TONE_SHARES), np.float64)
 
 
 class Looker:

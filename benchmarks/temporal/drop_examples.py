@@ -1,0 +1,120 @@
+"""Clips -> examples for the judge of dropped frames: steps across a frame that was taken out, and steps as they are.
+
+A clean clip that moves is used four times: as it is, backwards, and every second frame of it (both halves), which is
+the same scene at twice the speed. In each of these every frame is left out once, where its step stands out by the
+truth's own measure (`displacement`). Clips with other damage have nothing that is to be found: whatever is looked at in
+them is none.
+"""
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.temporal.displacement import instant, shifts
+from benchmarks.temporal.items import ItemTruth, read
+from qclip_ffmpeg.frame import Frame
+from qclip_ffmpeg.reader import open_video
+from qclip_ffmpeg.temporal.cuts import Cuts
+from qclip_ffmpeg.temporal.drops import REACH, Suspect, Suspects
+from qclip_ffmpeg.temporal.light import BLACK_MARGIN
+from qclip_ffmpeg.temporal.looks import Look, Looker
+
+BLACK = 16 + BLACK_MARGIN
+OTHER_DAMAGE = ("cadence", "flicker", "flash", "black", "fade", "interlaced", "cuts")
+"""Recipes that leave out no frames, and whose damage may not be called so either."""
+HALVED_FROM_HZ = 20
+"""Every second frame of fewer is not what a camera does."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One step that is looked at closely."""
+
+    source: str
+    figures: NDArray[np.float32]
+    dropped: bool
+    plain: bool = True
+    """Of a clean clip as it is: these are what recall and false reports are counted over."""
+
+
+@dataclass
+class Examples:
+    """Of all clips."""
+
+    seen: list[Example] = field(default_factory=list)
+    dropped: int = 0
+    """How many frames there were to be found in clean clips as they are, looked at or not."""
+    minutes: float = 0.0
+    """Of clean clips as they are."""
+
+
+def source_of(content: str) -> str:
+    """What is filmed over one photograph, or cut from one video (`name_of_it_3`), is one source: kept in one fold."""
+    name, _, camera = content.partition("+")
+    return name if camera else "_".join(name.split("_")[:2])
+
+
+def examples_of(path: Path, into: Examples, leave_out: Container[str] = ()) -> None:
+    """Add those of one clip of the benchmark, if its source is not one of `leave_out`."""
+    truth = read(path.with_suffix(".truth.json"))
+    if not isinstance(truth, ItemTruth) or not truth.moving or truth.recipe not in ("clean", *OTHER_DAMAGE):
+        return
+    if (source := source_of(truth.content)) in leave_out:
+        return
+    with open_video(str(path)) as video:
+        frames = list(video)
+    if truth.recipe != "clean":
+        into.seen += [Example(source, suspect.figures, False, False) for suspect in suspects(frames)]
+        return
+    frame_s = Fraction(1) / Fraction(truth.rate).limit_denominator(1001)
+    into.minutes += len(frames) * float(frame_s) / 60
+    played = [frames, frames[::-1]]
+    if truth.rate >= HALVED_FROM_HZ and "+" not in truth.content:
+        played += [frames[::2], frames[1::2]]
+    for n, run in enumerate(played):
+        timed = [replace(frame, time_s=k * frame_s, keyframe=False) for k, frame in enumerate(run)]
+        into.seen += [Example(source, suspect.figures, False, not n) for suspect in suspects(timed)]
+        for suspect in left_out(timed):
+            into.dropped += not n
+            if suspect is not None:
+                into.seen.append(Example(source, suspect.figures, True, not n))
+
+
+def suspects(frames: Sequence[Frame]) -> Iterator[Suspect]:
+    looker, cuts, found = Looker(BLACK), Cuts(), Suspects()
+    for frame in frames:
+        look = looker.look(frame)
+        assert look is not None
+        for judged, cut in cuts.add(look):
+            if (suspect := found.add(judged, cut is not None)) is not None:
+                yield suspect
+
+
+def left_out(frames: Sequence[Frame]) -> Iterator[Suspect | None]:
+    """For every frame that would be missed: the step across it once it is left out, None where it is not looked at."""
+    luma = [frame.thumbnail.astype(np.uint8) for frame in frames]
+    moved = [shifts(luma[max(0, n - 1)], picture) for n, picture in enumerate(luma)]
+    looker = Looker(BLACK)
+    looks = [look for frame in frames if (look := looker.look(frame)) is not None]
+    for n in range(REACH + 1, len(frames) - REACH - 1):
+        if instant(*moved[n - 1 : n + 3]).jump:
+            yield across(frames, looks, n)
+
+
+def across(frames: Sequence[Frame], looks: Sequence[Look], n: int) -> Suspect | None:
+    """The step from the frame before frame n to the one after it."""
+    pair = Looker(BLACK)
+    pair.look(frames[n - 1])
+    over = pair.look(frames[n + 1])
+    assert over is not None
+    found = Suspects()
+    sequence = [*looks[n - REACH - 1 : n], over, *looks[n + 2 : n + REACH + 2]]
+    suspect = None
+    for k, look in enumerate(sequence):
+        length_s = look.end_s - look.time_s
+        suspect = found.add(replace(look, index=k, time_s=k * length_s, end_s=(k + 1) * length_s), False)
+    return suspect
