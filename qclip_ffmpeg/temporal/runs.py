@@ -5,9 +5,9 @@ around it:
 
     change   10 11  9  .1 10 11 10  .1  9 11        24 frames a second in 30: every fifth step is still
     change   10 11  9  .1 .1 .1 .1  .1 24  9        a freeze, and a jump where it ends
-    change   10  8  5   3  2  1 .5  .2 .1 .1       a camera that comes to rest: no step falls off sharply
-
     change   10  8  5   3  2  1 .5  .2 .1 .1        a camera that comes to rest: no step falls off sharply
+
+So a run of still steps counts only with a sharp edge on both sides, in a scene that moves. Where a step is small but
 not still, how far the scene moves is looked at closely (`closer`).
 
 Encoders blur the edges: what is still may take a frame or two to settle, and key frames within it differ.
