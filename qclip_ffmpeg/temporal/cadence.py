@@ -1,6 +1,6 @@
 """Lower frame rates inside higher ones: frames shown again at a steady rate.
 
-Dense ones (30 in 60, 24 in 60, 24 in 30) are found by folding: of the last WINDOW steps, those at the same place of a
+Dense ones (30 in 60, 24 in 60, 24 in 30) are found by folding: of the last 30 or 60 steps, those at the same place of a
 period are put together. Where the places fall into two groups, still and moving, far apart beside their own spread, and
 the still ones lie as evenly as frames of a lower rate must, that is a cadence. A single step need not be clear:
 encoders make one in ten repeats as lively as half a frame.
@@ -15,6 +15,7 @@ Sparse ones (24 in 25) have too few repeats to fold: `sparse` finds those.
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -202,8 +203,11 @@ def folded(steps: list[Step], fold: Fold) -> Cadence | None:
         means = np.bincount(place, weight * change, period) / np.bincount(place, weight, period)
         order = np.argsort(means)
         for count in np.flatnonzero(np.diff(means[order]) >= fold.gap) + 1:
-            repeated, is_still = frozenset(order[:count].tolist()), np.isin(place, order[:count])
-            if not is_even(repeated, period) or not are_apart(change, weight, is_still, fold):
+            repeated = frozenset(order[:count].tolist())
+            if not is_even(repeated, period):
+                continue
+            is_still = np.bincount(order[:count], minlength=period).astype(bool)[place]
+            if not are_apart(change, weight, is_still, fold):
                 continue
             if moves([step for step, still in zip(steps, is_still, strict=True) if not still]):
                 middle = float(raw[is_still].mean() + raw[~is_still].mean()) / 2
@@ -244,6 +248,7 @@ def moves(new: list[Step]) -> bool:
     return sorted(step.activity for step in new)[len(new) // 2] >= MOVING
 
 
+@cache
 def is_even(repeated: frozenset[int], period: int) -> bool:
     """Whether new frames are shown as evenly as they can be: n or n + 1 frames long."""
     shown = Cadence(period, repeated, 0.0, 0.0).shown()
