@@ -1,8 +1,13 @@
-"""Whether an encode still shows a frame again: the truth of the benchmark's repeats."""
+"""What the benchmark of events takes for true, and what the judge of dropped frames learns from."""
+
+from fractions import Fraction
 
 import numpy as np
+import pytest
 
+from benchmarks.temporal.drop_examples import left_out, source_of, suspects
 from benchmarks.temporal.kept import STILL, source_steps
+from qclip_ffmpeg.frame import Frame
 
 
 def clean_frames() -> np.ndarray:
@@ -24,3 +29,49 @@ def test_repeats_that_are_kept_do_not_step_and_those_drawn_between_do() -> None:
     assert np.abs(kept[repeats]).max() < 1e-6
     assert np.abs(kept[new] - 1).max() < 0.01
     assert np.median(smooth[repeats]) > STILL * np.median(smooth[new])
+
+
+def pan(count: int) -> list[Frame]:
+    """A picture of waves that moves by two samples of the thumbnail a frame."""
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[0:135, 0:240].astype(np.float32)
+    waves = [(*rng.uniform(-0.25, 0.25, 2), rng.uniform(0, 6)) for _ in range(24)]
+    frames = []
+    for n in range(count):
+        picture = sum(7 * np.sin(a * (x - 2 * n) + b * y + phase) for a, b, phase in waves) + 120
+        time_s = Fraction(n, 25)
+        frames.append(
+            Frame(
+                index=n,
+                time_s=time_s,
+                duration_s=Fraction(1, 25),
+                pts=n,
+                thumbnail=np.clip(picture, 16, 235).astype(np.float32),
+                motion=0.0,
+                keyframe=False,
+                flags=frozenset(),
+                convert=lambda: np.zeros((3, 135, 240), np.uint8),
+            )
+        )
+    return frames
+
+
+def test_a_frame_left_out_of_looks_is_what_it_is_left_out_of_a_video() -> None:
+    frames = pan(14)
+    across, *_ = left_out(frames)
+    assert across is not None
+    timed = [frame for frame in frames if frame.index != 5]
+    for n, frame in enumerate(timed):
+        object.__setattr__(frame, "time_s", Fraction(n, 25))
+    found = {suspect.look.index: suspect for suspect in suspects(timed)}
+    assert found[5].figures == pytest.approx(across.figures, abs=1e-4)
+    assert found[5].look.activity == across.look.activity
+
+
+def test_a_steady_pan_has_no_step_to_be_looked_at() -> None:
+    assert list(suspects(pan(14))) == []
+
+
+def test_pieces_of_one_video_are_one_source_and_photographs_are_their_own() -> None:
+    assert source_of("sam2_dog_3") == source_of("sam2_dog_720p") == "sam2_dog"
+    assert source_of("debian_lomiri_free+pan") != source_of("debian_lomiri_bridge+pan")

@@ -19,7 +19,7 @@ from qclip_ffmpeg.temporal import TOO_SMALL, TemporalWatch
 from qclip_ffmpeg.temporal.closer import Closer
 from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, OF_TWO_FIELDS, combs, of_two_fields
 from qclip_ffmpeg.temporal.drops import bundled_judge
-from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, evidence, longer, usual_of
+from qclip_ffmpeg.temporal.evidence import BESIDE, MOST_SAY, Changes, evened, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
 from qclip_ffmpeg.temporal.flow import flow_of
 from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, Look, Looker, block_means, shrunk, thinned
@@ -297,7 +297,7 @@ def step_evidence(here: float, beside: tuple[float, float, float, float]) -> tup
     by_place = {n: flows[n + 2].shift for n in BESIDE}
     change = [float(np.abs(pictures[b] - pictures[a]).mean()) for a, b in ((1, 2), (3, 4), (0, 2), (3, 5), (2, 3))]
     changes = Changes(1.5, 0.8, (change[0] + change[1]) / 2, (change[2] + change[3]) / 2, change[4])
-    figures = evidence(flows[2], by_place, changes)
+    figures = evidence(evened(flows[2], usual_of(by_place)), by_place, changes)
     return longer(flows[2], usual_of(by_place)), bundled_judge().score(figures)
 
 
@@ -308,6 +308,17 @@ def test_a_step_twice_as_long_scores_and_one_of_a_camera_that_speeds_up_does_not
     near, unsure = step_evidence(1.3, (1.0, 1.1, 1.5, 1.7))
     assert abs(near) < 0.2
     assert unsure < bundled_judge().threshold
+
+
+def test_no_block_has_much_more_to_say_than_others() -> None:
+    fence = texture(0, 0)[:60, :120].astype(np.float32)
+    fence[:, :40] += 60 * (np.arange(40) % 2)
+    flow = flow_of(fence, np.roll(fence, 1, axis=1))
+    usual = np.ones_like(flow.shift)
+    before, after = flow.product(usual, usual), evened(flow, usual).product(usual, usual)
+    assert before.max() > 2 * MOST_SAY * np.median(before)
+    assert after.max() == pytest.approx(MOST_SAY * np.median(before), rel=1e-3)
+    assert np.median(after) == pytest.approx(np.median(before), rel=1e-3)
 
 
 def test_the_judge_has_a_weight_for_every_figure() -> None:

@@ -100,7 +100,7 @@ def left_out(frames: Sequence[Frame]) -> Iterator[Suspect | None]:
     moved = [shifts(luma[max(0, n - 1)], picture) for n, picture in enumerate(luma)]
     looker = Looker(BLACK)
     looks = [look for frame in frames if (look := looker.look(frame)) is not None]
-    for n in range(REACH + 1, len(frames) - REACH - 1):
+    for n in range(REACH + 2, len(frames) - REACH - 1):  # the first look has no activity
         if instant(*moved[n - 1 : n + 3]).jump:
             yield across(frames, looks, n)
 
