@@ -209,7 +209,7 @@ def folded(steps: list[Step], fold: Fold) -> Cadence | None:
             is_still = np.bincount(order[:count], minlength=period).astype(bool)[place]
             if not are_apart(change, weight, is_still, fold):
                 continue
-            if moves([step for step, still in zip(steps, is_still, strict=True) if not still]):
+            if moves(np.array([step.activity for step in steps]), is_still, fold):
                 middle = float(raw[is_still].mean() + raw[~is_still].mean()) / 2
                 stillness = float(np.exp(change[is_still].mean() - change[~is_still].mean()))
                 return Cadence(period, repeated, middle, stillness)
@@ -244,8 +244,10 @@ def mean_of(change: Array, weight: Array) -> tuple[float, float]:
     return mean, float(np.sqrt(((share * (change - mean)) ** 2).sum()))
 
 
-def moves(new: list[Step]) -> bool:
-    return sorted(step.activity for step in new)[len(new) // 2] >= MOVING
+def moves(activity: Array, is_still: NDArray[np.bool_], fold: Fold) -> bool:
+    """Whether the other steps move, and the still ones less: light that flickers makes a beat, too."""
+    still, moving = (np.log(activity[group] + FLOOR) for group in (is_still, ~is_still))
+    return bool(np.median(activity[~is_still]) >= MOVING and moving.mean() - still.mean() >= fold.gap / 2)
 
 
 @cache
