@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from benchmarks.temporal.displacement import own_jump, shifts
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.reader import open_video
@@ -30,9 +31,13 @@ SHARP_CHANGE = 15.0
 UNLIKE = 0.6
 REPEAT_SHARE = 0.15
 REPEAT_MOTION = 0.4
-OWN_FLASH = 0.08
-"""Natural logarithm of the mean luma over black, over that before it and after it."""
+OWN_FLASH = 0.04
+"""Natural logarithm of the mean luma over black, over that before it and after it: half of what is asked for."""
 OWN_FLASH_FRAMES = 3
+
+BLACK, BLACK_SHARE = 28, 0.98
+"""Highest code value of black, and how much of a black picture is."""
+BLACK_S = 0.1
 
 RHYTHM = 0.15
 """Natural logarithm of steps at a beat over those between."""
@@ -87,6 +92,12 @@ class Clip:
         return np.array([0.0, *(float(np.abs(b - a).mean()) for a, b in pairwise(coarse))])
 
     @cached_property
+    def jumps(self) -> list[int]:
+        """Frames that look as if the one before them were missing."""
+        moved = [shifts(self.luma[max(0, n - 1)], picture) for n, picture in enumerate(self.luma)] if self.moves else []
+        return [n for n in range(2, len(moved) - 1) if own_jump(*moved[n - 1 : n + 2])]
+
+    @cached_property
     def flashes(self) -> list[tuple[int, int]]:
         """Flashes of the source itself, as of a photographer: (first frame, the one after the last)."""
         return own_flashes(self.luma)
@@ -133,6 +144,8 @@ def load(content: Content, size_px: tuple[int, int]) -> Clip:
         raise ValueError("too short")
     if len(where := own_repeats(clip.luma)):
         raise ValueError(f"repeats frames itself, {len(where)} of {len(clip.planes)}, first {where[0]}")
+    if (black := int(own_black(clip.luma).sum())) >= BLACK_S * rate:
+        raise ValueError(f"is black itself, {black} of {len(planes)}")
     if every := own_rhythm(clip.luma):
         raise ValueError(f"every {every} frames a step is larger: frames were left out of it at a steady rate")
     return clip
@@ -174,6 +187,11 @@ def own_repeats(luma: Planes) -> NDArray[np.intp]:
     moved = steps(luma)
     around = np.array([np.median(moved[max(1, n - 4) : n + 5]) for n in range(len(moved))])
     return np.flatnonzero((moved < REPEAT_SHARE * around) & (around > REPEAT_MOTION))[1:]
+
+
+def own_black(luma: Planes) -> NDArray[np.bool_]:
+    """(frames,)"""
+    return np.array([np.count_nonzero(picture <= BLACK) >= BLACK_SHARE * picture.size for picture in luma])
 
 
 def own_flashes(luma: Planes) -> list[tuple[int, int]]:

@@ -50,13 +50,24 @@ def instant(
     if np.count_nonzero(seen) < LEAST_TILES:
         return Instant(moving=False, jump=False)
     moving = min(float(np.median(np.linalg.norm(step[seen], axis=-1))) for step in (to, on)) >= MOVING
-    known = seen & ~np.isnan(before + after).any(axis=-1)
+    return Instant(moving, moving and stands_out(before, to + on, after))
+
+
+def stands_out(before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
+    """Whether a step jumps beside the steps before and after it, all as `shifts`."""
+    known = ~np.isnan(before + step + after).any(axis=-1)
     if np.count_nonzero(known) < LEAST_TILES:
-        return Instant(moving, jump=False)
-    across = np.linalg.norm((to + on)[known], axis=-1)
-    beside = np.maximum(*(np.linalg.norm(step[known], axis=-1) for step in (before, after)))
-    stands_out = float(np.median(across / np.maximum(beside, 0.25))) >= JUMP
-    return Instant(moving, moving and stands_out)
+        return False
+    beside = np.maximum(*(np.linalg.norm(other[known], axis=-1) for other in (before, after)))
+    return float(np.median(np.linalg.norm(step[known], axis=-1) / np.maximum(beside, 0.25))) >= JUMP
+
+
+def own_jump(before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
+    """Whether a step is just what one across a dropped frame is: of a clean clip nobody can know that none is missing."""
+    seen = ~np.isnan(step).any(axis=-1)
+    if np.count_nonzero(seen) < LEAST_TILES:
+        return False
+    return float(np.median(np.linalg.norm(step[seen], axis=-1))) >= 2 * MOVING and stands_out(before, step, after)
 
 
 def shifts(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -2,8 +2,8 @@
 
 A clean clip that moves is used four times: as it is, backwards, and every second frame of it (both halves), which is
 the same scene at twice the speed. In each of these every frame is left out once, where its step stands out by the
-truth's own measure (`displacement`). Clips with other damage have nothing that is to be found: whatever is looked at in
-them is none.
+truth's own measure (`displacement`); steps of the clean clip that are like that already are no examples of anything.
+Clips with other damage have nothing that is to be found: whatever is looked at in them is none.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.temporal.displacement import instant, shifts
+from benchmarks.temporal.displacement import instant, own_jump, shifts
 from benchmarks.temporal.items import ItemTruth, read
 from qclip_ffmpeg.frame import Frame
 from qclip_ffmpeg.reader import open_video
@@ -68,7 +68,11 @@ def examples_of(path: Path, into: Examples, leave_out: Container[str] = ()) -> N
     with open_video(str(path)) as video:
         frames = list(video)
     if truth.recipe != "clean":
-        into.seen += [Example(source, suspect.figures, False, False) for suspect in suspects(frames)]
+        luma = [frame.thumbnail.astype(np.uint8) for frame in frames]
+        for suspect in suspects(frames):
+            n = suspect.look.index
+            if not own_jump(*(shifts(luma[k - 1], luma[k]) for k in (n - 1, n, n + 1))):
+                into.seen.append(Example(source, suspect.figures, False, False))
         return
     frame_s = Fraction(1) / Fraction(truth.rate).limit_denominator(1001)
     into.minutes += len(frames) * float(frame_s) / 60
@@ -77,8 +81,11 @@ def examples_of(path: Path, into: Examples, leave_out: Container[str] = ()) -> N
         played += [frames[::2], frames[1::2]]
     for n, run in enumerate(played):
         timed = [replace(frame, time_s=k * frame_s, keyframe=False) for k, frame in enumerate(run)]
-        into.seen += [Example(source, suspect.figures, False, not n) for suspect in suspects(timed)]
-        for suspect in left_out(timed):
+        luma = [frame.thumbnail.astype(np.uint8) for frame in timed]
+        moved = [shifts(luma[max(0, k - 1)], picture) for k, picture in enumerate(luma)]
+        own = {k for k in range(2, len(moved) - 1) if own_jump(*moved[k - 1 : k + 2])}
+        into.seen += [Example(source, s.figures, False, not n) for s in suspects(timed) if s.look.index not in own]
+        for suspect in left_out(timed, moved):
             into.dropped += not n
             if suspect is not None:
                 into.seen.append(Example(source, suspect.figures, True, not n))
@@ -94,10 +101,13 @@ def suspects(frames: Sequence[Frame]) -> Iterator[Suspect]:
                 yield suspect
 
 
-def left_out(frames: Sequence[Frame]) -> Iterator[Suspect | None]:
-    """For every frame that would be missed: the step across it once it is left out, None where it is not looked at."""
-    luma = [frame.thumbnail.astype(np.uint8) for frame in frames]
-    moved = [shifts(luma[max(0, n - 1)], picture) for n, picture in enumerate(luma)]
+def left_out(frames: Sequence[Frame], moved: Sequence[NDArray[np.float64]]) -> Iterator[Suspect | None]:
+    """For every frame that would be missed: the step across it once it is left out, None where it is not looked at.
+
+    Args:
+        frames: of one scene.
+        moved: `shifts` to every frame from the one before it.
+    """
     looker = Looker(BLACK)
     looks = [look for frame in frames if (look := looker.look(frame)) is not None]
     for n in range(REACH + 2, len(frames) - REACH - 1):  # the first look has no activity

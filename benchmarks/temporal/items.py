@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.temporal.contents import Clip, Content, Half, half_of, load, rng_for
 from benchmarks.temporal.kept import keeps_repeats
-from benchmarks.temporal.recipes import MOVING_ONLY, RECIPES, Damaged, cuts, is_moving
+from benchmarks.temporal.recipes import MOVING_ONLY, RECIPES, Damaged, cuts, is_moving, own_drops
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.files import replacing
 
@@ -137,6 +137,7 @@ def made(item: Item, all_items: list[Item], folder: Path, size_px: tuple[int, in
             damaged.ignored |= {"fade", "black"}
     if flashes:
         damaged.ignored.add("flicker")
+    damaged.truths += own_drops(clip, item.recipe, damaged)
     crf = int(rng.choice(CRFS))
     encode(damaged, folder / f"{item.name}.mkv", crf, str(rng.choice(PRESETS)), int(rng.choice([48, 250])))
     if item.recipe in REPEATING and not keeps_repeats(clip, damaged, folder / f"{item.name}.mkv"):

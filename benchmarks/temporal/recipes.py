@@ -6,6 +6,7 @@ A recipe works on lists of frame numbers wherever it can, so that what it did is
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,11 +238,27 @@ def cuts(clip: Clip, rng: np.random.Generator, others: list[Clip]) -> Damaged:
             first = (len(piece.planes) - length) // 2
         if n:
             truths.append(Truth("cut", at, at + 1))
+        truths += [own_drop(at + jump - first) for jump in piece.jumps if first < jump < first + length]
         pieces.append(piece.planes[first : first + length])
         at += length
     return Damaged(
         np.concatenate(pieces), clip.rate, truths, {"fade"} if any(p.fades for p in [clip, *others]) else set()
     )
+
+
+def own_drop(frame: int) -> Truth:
+    return Truth("drop", frame, frame + 1, counts=False, group="its own")
+
+
+def own_drops(clip: Clip, recipe: str, damaged: Damaged) -> list[Truth]:
+    """Steps of the clean clip that look like that of a dropped frame, where they are in the damaged one."""
+    if recipe in ("cuts", "stamps"):  # one has told of them, the other may be called so anyway
+        return []
+    if recipe == "interlaced":
+        return [own_drop(jump // 2) for jump in clip.jumps]
+    order = damaged.order or list(range(len(clip.planes)))
+    steps = enumerate(pairwise(order), 1)
+    return [own_drop(n) for n, (before, after) in steps if after in clip.jumps and before == after - 1]
 
 
 def stamps(clip: Clip, rng: np.random.Generator) -> Damaged:

@@ -23,6 +23,8 @@ SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 MOST_SAY = 2.0
 """Of what the median block has to say, the most that a block has: the blocks of a fence have the strongest slopes, and
 are followed to the wrong bar together."""
+LEAST_LENGTH = 0.02
+"""Samples added to lengths before they are held against each other."""
 TINY = 1e-3
 
 
@@ -105,10 +107,21 @@ def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArr
         float(np.median(flow.rest)) + 0.1,
         float(weight.sum()) + 1,
     ]
+    here, before, after = (lengths_of(shift).ravel() for shift in (flow.shift, beside[-1], beside[1]))
+    xx, yy, _ = flow.slopes
+    clear = ((xx + yy) / (flow.rest + np.float32(0.5))).ravel()
+
+    def middle(lengths: Any) -> float:
+        return quantiles(lengths, clear, (0.5,))[0]
+
+    jump = [
+        (middle(here) + LEAST_LENGTH) / (max(middle(before), middle(after)) + LEAST_LENGTH),
+        middle((here + LEAST_LENGTH) / (np.maximum(before, after) + 3 * LEAST_LENGTH)),
+    ]
     steps = [flow.shift, *(beside[n] for n in BESIDE)]
     told = [float(flow.product(usual, step - usual).sum()) / total for step in steps]
     told += [*np.log(np.array(offs) + TINY), *quantiles(votes, weight.ravel(), SHARES), *np.log(np.maximum(seen, TINY))]
-    return np.asarray([*told, *changes.figures()], np.float32)
+    return np.asarray([*told, *np.log(jump), *changes.figures()], np.float32)
 
 
 def lengths_of(shift: Array) -> Array:
