@@ -63,7 +63,7 @@ def stands_out(before: NDArray[np.float64], step: NDArray[np.float64], after: ND
 
 
 def own_jump(before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
-    """Whether a step is just what one across a dropped frame is: of a clean clip nobody can know that none is missing."""
+    """Whether a step is just what one across a dropped frame is: nobody can know that none is missing."""
     seen = ~np.isnan(step).any(axis=-1)
     if np.count_nonzero(seen) < LEAST_TILES:
         return False
