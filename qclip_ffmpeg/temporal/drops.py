@@ -19,7 +19,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.temporal.evidence import BESIDE, Changes, blocks_with_a_say, evened, evidence, longer, usual_of
+from qclip_ffmpeg.temporal.evidence import (
+    BESIDE,
+    Changes,
+    blocks_with_a_say,
+    evened,
+    evidence,
+    longer,
+    standing_out,
+    usual_of,
+)
 from qclip_ffmpeg.temporal.flow import Flow, flow_of
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.track import Event
@@ -36,6 +45,9 @@ FARTHER = 0.4
 """`Changes.farther`, at least."""
 LONGER = 0.3
 """Of the blocks' shifts by the two steps beside it, from which on the other two are looked at."""
+STANDS_OUT = 0.3
+"""`standing_out`, at least: a step is a third longer than both beside it. Those across dropped frames that are to be
+found are half as long again, measured with some error."""
 LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
 LONGEST_STEP_S = 0.075
@@ -107,7 +119,7 @@ class Suspects:
         beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
         usual = usual_of(beside)
         here = evened(flow, usual)
-        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS:
+        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS or standing_out(here, beside)[0] < STANDS_OUT:
             return None
         look, before = self._looks[at], self._looks[at - 1]
         return Suspect(look, evidence(here, beside, changes), look.time_s - before.time_s)

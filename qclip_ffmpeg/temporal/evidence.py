@@ -74,6 +74,21 @@ def longer(flow: Flow, usual: Array) -> float:
     return float(flow.product(usual, flow.shift - usual).sum()) / total
 
 
+def standing_out(flow: Flow, beside: Mapping[int, Array]) -> tuple[float, float]:
+    """Natural logarithms of the length of a step over the longer one of the two beside it: of the median block's
+    lengths, and the median of the blocks' ratios."""
+    here, before, after = (lengths_of(shift).ravel() for shift in (flow.shift, beside[-1], beside[1]))
+    xx, yy, _ = flow.slopes
+    clear = ((xx + yy) / (flow.rest + np.float32(0.5))).ravel()
+
+    def middle(lengths: Any) -> float:
+        return quantiles(lengths, clear, (0.5,))[0]
+
+    whole = (middle(here) + LEAST_LENGTH) / (max(middle(before), middle(after)) + LEAST_LENGTH)
+    ratio = middle((here + LEAST_LENGTH) / (np.maximum(before, after) + 3 * LEAST_LENGTH))
+    return float(np.log(whole)), float(np.log(ratio))
+
+
 def blocks_with_a_say(weight: Array) -> float:
     """How many blocks of equal weight would weigh as evenly: 1 where all weight is on one."""
     return float(weight.sum()) ** 2 / max(float((weight * weight).sum()), TINY)
@@ -107,21 +122,10 @@ def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArr
         float(np.median(flow.rest)) + 0.1,
         float(weight.sum()) + 1,
     ]
-    here, before, after = (lengths_of(shift).ravel() for shift in (flow.shift, beside[-1], beside[1]))
-    xx, yy, _ = flow.slopes
-    clear = ((xx + yy) / (flow.rest + np.float32(0.5))).ravel()
-
-    def middle(lengths: Any) -> float:
-        return quantiles(lengths, clear, (0.5,))[0]
-
-    jump = [
-        (middle(here) + LEAST_LENGTH) / (max(middle(before), middle(after)) + LEAST_LENGTH),
-        middle((here + LEAST_LENGTH) / (np.maximum(before, after) + 3 * LEAST_LENGTH)),
-    ]
     steps = [flow.shift, *(beside[n] for n in BESIDE)]
     told = [float(flow.product(usual, step - usual).sum()) / total for step in steps]
     told += [*np.log(np.array(offs) + TINY), *quantiles(votes, weight.ravel(), SHARES), *np.log(np.maximum(seen, TINY))]
-    return np.asarray([*told, *np.log(jump), *changes.figures()], np.float32)
+    return np.asarray([*told, *standing_out(flow, beside), *changes.figures()], np.float32)
 
 
 def lengths_of(shift: Array) -> Array:
