@@ -66,6 +66,18 @@ def test_a_key_frame_soon_after_a_freeze_begins_does_not_end_it(media: Media) ->
     assert event.start_s <= 1.28
 
 
+def test_a_freeze_among_key_frames_only_ends_where_it_ends(media: Media) -> None:
+    [event] = events_of(moving(media, "freeze-intra.mkv", FREEZE, g=1))
+    assert (event.kind, event.start_s, event.end_s) == ("freeze", 1.2, 1.68)
+
+
+def test_a_freeze_that_goes_to_black_ends_there(media: Media) -> None:
+    black = "loop=loop=40:size=1:start=30,setpts=N/25/TB,drawbox=color=black:t=fill:enable='gte(t,2.4)'"
+    found = {event.kind: event for event in events_of(moving(media, "freeze-black.mkv", black))}
+    assert (found["freeze"].start_s, found["freeze"].end_s) == (1.2, 2.4)
+    assert found["black"].start_s == 2.4
+
+
 def test_a_freeze_that_lasts_to_the_end_is_found(media: Media) -> None:
     path = moving(media, "stuck.mkv", "trim=end_frame=60,tpad=stop_mode=clone:stop_duration=1.6")
     [event] = events_of(path)

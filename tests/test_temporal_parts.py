@@ -155,6 +155,26 @@ class TestWatch:
 
         assert peak_after(900) < 1.3 * peak_after(250)
 
+    def test_memory_does_not_grow_while_it_strobes(self) -> None:
+        watch = TemporalWatch(INFO)
+        picture = np.random.default_rng(4).uniform(40, 160, (135, 240)).astype(np.float32)
+        held = []
+        for n in range(600):
+            watch.see(frame(n, n, picture * (1.2 if n % 4 == 0 else 1.0)))
+            held.append(len(watch._flicker._flashes))
+        assert max(held[300:]) <= max(held[:300])
+
+    @pytest.mark.parametrize("shape", [(32, 64), (45, 240), (240, 33)])
+    def test_low_and_narrow_pictures_are_looked_at_closely_too(self, shape: tuple[int, int]) -> None:
+        picture = np.random.default_rng(5).uniform(40, 200, (600, 600)).astype(np.float32)
+        picture = (picture[:-1] + picture[1:])[:, :-1] / 2
+        watch = TemporalWatch(INFO)
+        places = [*range(30), *[29] * 8, *range(30, 50), *range(51, 80)]
+        for n, place in enumerate(places):
+            watch.see(frame(n, n, np.ascontiguousarray(picture[: shape[0], place : place + shape[1]])))
+        watch.end()
+        assert "freeze" in {event.kind for event in watch.events()}
+
     def test_a_picture_that_is_too_small_has_events_of_its_stamps_and_says_so(self) -> None:
         watch = TemporalWatch(INFO)
         for n in range(60):

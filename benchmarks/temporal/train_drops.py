@@ -114,9 +114,13 @@ def main() -> None:
         scores = left_out_scores(found.seen, hidden)
         false = np.sort(scores[~dropped & plain])[::-1]
         right = scores[dropped & plain]
-        shares = [f"{n}: {(right > false[n]).sum() / found.dropped:.1%} (from {false[n]:.2f})" for n in FALSE]
+        shares = [
+            f"{n}: {(right > false[n]).sum() / found.dropped:.1%} (from {false[n]:.2f})"
+            for n in FALSE
+            if n < len(false)
+        ]
         print(f"{hidden or 'no'} hidden units, recall at so many false: " + ", ".join(shares))
-        threshold = float(false[int(found.minutes / MINUTES_A_FALSE)])
+        threshold = float(false[min(int(found.minutes / MINUTES_A_FALSE), len(false) - 1)])
         print(f"in clips with other damage, above {threshold:.2f}: {(scores[~dropped & ~plain] > threshold).sum()}")
     figures = np.stack([example.figures for example in found.seen])
     judge = msgspec.structs.replace(trained(figures, dropped, HIDDEN), threshold=round(threshold, 2))

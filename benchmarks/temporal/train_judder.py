@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.temporal.detectors import Found
-from benchmarks.temporal.drop_examples import Example
+from benchmarks.temporal.drop_examples import Example, source_of
 from benchmarks.temporal.items import ItemTruth, read
 from benchmarks.temporal.train_drops import HIDDEN, left_out_scores
 from qclip_ffmpeg.backbone import Tower
@@ -72,7 +72,7 @@ def series_of(path: Path, kept: Path, tower: Tokens) -> Series:
         looker = Looker(28.0)
         with open_video(str(path)) as video:
             frames = [(look.change, tower.change(frame.rgb())) for frame in video if (look := looker.look(frame))]
-        frames[0] = (0.0, 0.0)
+        frames[0] = (0.0, 0.0)  # of another clip
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, np.array(frames).T)
     return dict(zip(FLOOR, np.load(kept), strict=True))
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th clip that does not judder")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    tower = Tokens()
     clips: list[tuple[ItemTruth, bool, Series]] = []  # truth, whether rules find judder, changes
     others = 0
     for path in sorted((options.results / "clips").glob("*.mkv")):
@@ -125,7 +126,7 @@ def main() -> None:
         if (judders and not truth.events[0].counts) or (not judders and others % options.every):
             continue
         by_rules = any(f.kind == "judder" for f in msgspec.json.decode(said.read_bytes(), type=list[Found]))
-        series = series_of(path, options.results / "changes" / f"{path.stem}.npy", Tokens())
+        series = series_of(path, options.results / "changes" / f"{path.stem}.npy", tower)
         clips.append((truth, by_rules, series))
     truly = np.array([truth.recipe == "judder" for truth, _, _ in clips])
     rules = np.array([by_rules for _, by_rules, _ in clips])
@@ -136,13 +137,13 @@ def main() -> None:
         for truth, _, series in clips:
             told = list(stretches(series, kinds, truth.rate))
             places.append(range(len(examples), len(examples) + len(told)))
-            source = truth.content.split("+")[0]
+            source = source_of(truth.content)
             examples += [Example(source, figures_, truth.recipe == "judder") for figures_ in told]
         for hidden in (0, HIDDEN):
             scores = left_out_scores(examples, hidden)
             highest = np.array([scores[place].max() if len(place) else -99.0 for place in places])
             false = np.sort(highest[~truly])[::-1]
-            at = sorted({0, 2, 5, 10, int(rules[~truly].sum())})
+            at = sorted(n for n in {0, 2, 5, 10, int(rules[~truly].sum())} if n < len(false))
             shares = ", ".join(f"{(highest[truly] > false[n]).mean():.1%} at {n} false" for n in at)
             print(f"{' and '.join(kinds)}, {hidden or 'no'} hidden units: recall {shares}")
 

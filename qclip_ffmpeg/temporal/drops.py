@@ -3,8 +3,9 @@
     shift of a block   2.0  2.1  2.0  4.1  2.0  2.1     a frame is missing before the fourth
 
 How far the blocks move is looked at closely (`flow`) only where a step changes the picture about as much as two others
-do: of two steps in a hundred. What is known of it then (`evidence`) is judged by a small network that was trained on
-clips from which frames were taken (`benchmarks/temporal/train_drops.py`; a rule set by hand found a third of them).
+do: of one step in twenty of a scene that moves. What is known of it then (`evidence`) is judged by a small network that
+was trained on clips from which frames were taken (`benchmarks/temporal/train_drops.py`; a rule set by hand found a
+third of them).
 """
 
 import math
@@ -53,7 +54,7 @@ LEAST_BLOCKS = 8.0
 LONGEST_STEP_S = 0.075
 """In slower videos motion is another from step to step: nothing is reported."""
 KEY_FRAME_MORE = 3.0
-"""Score that is asked beyond the threshold of a key frame: it is coded anew, and jumps a little by itself."""
+"""Score that is asked beyond the threshold of a frame that is coded anew: it jumps a little by itself."""
 BAD_S = 0.2
 """Missing time of full severity."""
 SAME_STEP = 1.4
@@ -93,6 +94,8 @@ class Suspect(NamedTuple):
     """The frame after it."""
     figures: NDArray[np.float32]
     step_s: float
+    coded_anew: bool
+    """A key frame after one that is none."""
 
 
 class Suspects:
@@ -122,7 +125,8 @@ class Suspects:
         if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS or standing_out(here, beside)[0] < STANDS_OUT:
             return None
         look, before = self._looks[at], self._looks[at - 1]
-        return Suspect(look, evidence(here, beside, changes), look.time_s - before.time_s)
+        coded_anew = look.keyframe and not before.keyframe
+        return Suspect(look, evidence(here, beside, changes), look.time_s - before.time_s, coded_anew)
 
     def _changes(self) -> Changes | None:
         """None where the step is clearly none that leaves out a frame."""
@@ -165,7 +169,7 @@ class Drops:
         if (suspect := self._suspects.add(look, is_cut)) is None:
             return
         judge = bundled_judge()
-        over = judge.score(suspect.figures) - judge.threshold - KEY_FRAME_MORE * suspect.look.keyframe
+        over = judge.score(suspect.figures) - judge.threshold - KEY_FRAME_MORE * suspect.coded_anew
         if over >= 0:
             severity = min(1.0, suspect.step_s / BAD_S)
             sure = 1 / (1 + math.exp(-over))

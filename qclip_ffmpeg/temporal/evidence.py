@@ -98,7 +98,7 @@ def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArr
     """The figures of one step, (figures,).
 
     Args:
-        flow: over the step.
+        flow: over the step, `evened`.
         beside: shifts (rows, columns, 2) over the steps BESIDE it.
         changes: of the picture.
     """

@@ -16,13 +16,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.temporal.flashes import BEFORE, FLASH, FLASH_FRAMES, FLASH_S, flash_gain
+from qclip_ffmpeg.temporal.flashes import BEFORE, FLASH, FLASH_FRAMES, FLASH_S, MIN_BLOCKS, MIN_LIGHT, flash_gain
 from qclip_ffmpeg.temporal.looks import Array, Look
 from qclip_ffmpeg.track import Event
 
-MIN_LIGHT = 10.0
-"""Of a block over black, for its relative change to mean something."""
-MIN_BLOCKS = 30
 SWING = 0.02
 """Relative change of light from one turn to the next. A flicker of 3 % to either side has swings of 6 %."""
 SWINGS = 6
@@ -78,7 +75,7 @@ class Flicker:
         self._swings: list[tuple[float, float]] = []  # in a row: (when it began, size)
         self._since_s: float | None = None
         self._end_s = 0.0
-        self._flashes: list[Event] = []
+        self._flashes: deque[Event] = deque(maxlen=REMEMBERED)
 
     @property
     def since_s(self) -> float | None:
@@ -95,7 +92,7 @@ class Flicker:
         last = self._path[-1]
         change = light_change(last.look.light - self._black, look.light - self._black)
         self._path.append(Step(look.time_s, last.value + change, look))
-        if abs(change) >= FLASH / 2 and (flash := self._flash()) is not None:
+        if self._since_s is None and abs(change) >= FLASH / 2 and (flash := self._flash()) is not None:
             self._flashes.append(flash)
         yield from self._follow(Turn(look.time_s, last.value + change))
         if self._turn is None or look.time_s - self._turn.time_s > 2 * SWING_S:
@@ -174,7 +171,7 @@ class Flicker:
         """The swings so far were all."""
         sizes = [size for _, size in self._swings]
         flashes, since_s = self._flashes, self._since_s
-        self._swings, self._flashes, self._since_s = [], [], None
+        self._swings, self._flashes, self._since_s = [], deque(maxlen=REMEMBERED), None
         if since_s is not None:
             mean = sum(sizes) / len(sizes)
             yield Event("flicker", since_s, self._end_s, min(1.0, mean / BAD_SWING), min(1.0, mean / (2 * SWING)))

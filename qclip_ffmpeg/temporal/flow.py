@@ -43,13 +43,13 @@ class Flow:
 
 
 def flow_of(before: Array, after: Array) -> Flow:
-    """The flow between two coarse pictures (height, width) of 4 CELL or more a side."""
+    """The flow between two coarse pictures (height, width) of 2 CELL or more a side."""
     pyramid = [(before, after)]
     for _ in range(LEVELS - 1):
         pyramid.append((halved(pyramid[-1][0]), halved(pyramid[-1][1])))
     found: Flow | None = None
     for a, b in reversed(pyramid):
-        if min(a.shape) >= 3 * CELL:
+        if a is before or min(a.shape) >= 3 * CELL:
             found = refined(a, b, None if found is None else 2 * found.shift)
     assert found is not None
     return found

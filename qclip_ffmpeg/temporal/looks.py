@@ -81,6 +81,7 @@ class Looker:
         """None where the picture is too small to look at."""
         samples = thinned(frame.thumbnail)
         if min(samples.shape) < MIN_SIDE // 2 or max(samples.shape) < MIN_SIDE:
+            self._before = self._light = None
             return None
         before, light_before = self._before, self._light
         first = before is None or before.shape != samples.shape

@@ -47,7 +47,8 @@ TURN = -0.5
 TURN_S, TURN_STEPS = 0.5, 3
 """A camera that turns about (`Closer.onward` below TURN) may stand still for so long, and so many steps or more."""
 KEY_FRAME_AFTER = 3
-"""Still steps after which a key frame may differ: it is coded anew. Before that, how far the scene moves counts."""
+"""Still steps after which a key frame may be as lively as a loose step: it is coded anew. Else, how far the scene moves
+counts. Where every frame is a key frame, none is anything special."""
 LEAST_BLOCKS = 10.0
 """Blocks that must have a say in that (`blocks_with_a_say`)."""
 JUMP = 1.8
@@ -112,7 +113,7 @@ class Steps:
             else:
                 self._absorb([*self.out_of, look])
             self.out_of = []
-        elif look.keyframe and self._is_coded_anew(look):
+        elif look.keyframe and not [self.held, *self.looks][-1].keyframe and self._is_coded_anew(look):
             self.out_of = []
             self._absorb([look], 0.0)
         else:
@@ -124,8 +125,8 @@ class Steps:
         return True
 
     def _is_coded_anew(self, look: Look) -> bool:
-        """Whether a key frame is the picture that is held."""
-        if self.count >= KEY_FRAME_AFTER:
+        """Whether a key frame, which comes after other frames, is the picture that is held."""
+        if self.count >= KEY_FRAME_AFTER and look.change < LOOSE * self.edge:
             return True
         came, here = flow_between(self.before, self.held), flow_between(self.held, look)
         many = blocks_with_a_say(here.product(came.shift, came.shift)) >= LEAST_BLOCKS
@@ -206,7 +207,7 @@ class Runs:
 
     def add(self, look: Look, is_cut: bool) -> Run | None:
         """The run that ends with the frame before this one, if one does."""
-        run = None if look.first or look.plain else self._take(look, is_cut)
+        run = self.end() if look.first or look.plain else self._take(look, is_cut)
         if look.first or look.plain or is_cut:
             self._moving.clear()
             self._steps = None
@@ -250,5 +251,5 @@ class Runs:
         return unlike[-1] >= UNLIKE and unlike[-1] > JUMP * max(unlike[:-1])
 
     def end(self) -> Run | None:
-        """A run that lasts to the end of the video."""
+        """A run that lasts to the end of the video, or of what can be seen."""
         return self._steps.over_with_the_video() if self._steps is not None else None
