@@ -27,7 +27,7 @@ from qclip_ffmpeg.track import Event
 
 MOVING = 0.8
 """Activity of a scene that moves, in 8-bit code values."""
-SEARCH_EVERY = 8
+SEARCH_EVERY = 12
 PERIODS = (2, 3, 4, 5, 6)
 FLOOR = 0.1
 """Added to a change before its logarithm is taken: below it nothing is to be seen."""

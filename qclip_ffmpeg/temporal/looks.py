@@ -89,7 +89,8 @@ class Looker:
         if first or before is None or light_before is None:
             changed = moved = np.zeros_like(light)
         else:
-            changed = block_means(np.abs(samples - before))
+            difference = samples - before
+            changed = block_means(np.abs(difference, out=difference))
             moved = np.maximum(changed - np.abs(light - light_before), 0)
         self._before, self._light = samples, light
         dark = float(light.mean()) <= 2 * self._black
