@@ -1,7 +1,7 @@
 """A trained judge of judder beside the rules, on the same clips. Nothing of it is shipped; it prints a table.
 
     python -m benchmarks.temporal SOURCES... -o RESULTS --half development       # makes the clips, and finds by rules
-    python -m benchmarks.temporal.train_judder RESULTS                           # half a second a frame of CPU time
+    python -m benchmarks.temporal.train_judder RESULTS                           # 0.15 s of CPU a frame
 
 Of every stretch of WINDOW_S the judge has the changes from frame to frame, held against those beside them: the lowest
 and the highest, how they repeat at 1 to 6 frames, how far places of a period of 2 to 6 are apart. Changes are those of
