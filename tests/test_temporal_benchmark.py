@@ -1,12 +1,11 @@
 """What the benchmark of events takes for true, and what the judge of dropped frames learns from."""
 
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from benchmarks.temporal.displacement import own_jump, shifts
+from benchmarks.temporal.displacement import all_shifts, own_jump, own_jumps
 from benchmarks.temporal.drop_examples import left_out, source_of, suspects
 from benchmarks.temporal.kept import STILL, source_steps
 from qclip_ffmpeg.frame import Frame
@@ -60,8 +59,7 @@ def pan(count: int) -> list[Frame]:
 
 def test_a_frame_left_out_of_looks_is_what_it_is_left_out_of_a_video() -> None:
     frames = pan(14)
-    luma = [frame.thumbnail.astype(np.uint8) for frame in frames]
-    across, *_ = left_out(frames, [shifts(luma[max(0, n - 1)], picture) for n, picture in enumerate(luma)])
+    across, *_ = left_out(frames, all_shifts([frame.thumbnail.astype(np.uint8) for frame in frames]))
     assert across is not None
     timed = [frame for frame in frames if frame.index != 5]
     for n, frame in enumerate(timed):
@@ -82,5 +80,6 @@ def test_pieces_of_one_video_are_one_source_and_photographs_are_their_own() -> N
 
 def test_a_step_that_is_twice_as_long_is_a_jump_of_the_clip_itself() -> None:
     luma = [frame.thumbnail.astype(np.uint8) for frame in pan(8) if frame.index != 4]
-    moved = [shifts(a, b) for a, b in pairwise(luma)]
-    assert [own_jump(*moved[n - 1 : n + 2]) for n in range(1, 5)] == [False, False, True, False]
+    moved = all_shifts(luma)
+    assert [own_jump(*moved[n - 1 : n + 2]) for n in range(2, 6)] == [False, False, True, False]
+    assert own_jumps(moved) == [4]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from benchmarks.temporal.displacement import own_jump, shifts
+from benchmarks.temporal.displacement import all_shifts, own_jumps
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.reader import open_video
@@ -94,8 +94,7 @@ class Clip:
     @cached_property
     def jumps(self) -> list[int]:
         """Frames that look as if the one before them were missing."""
-        moved = [shifts(self.luma[max(0, n - 1)], picture) for n, picture in enumerate(self.luma)] if self.moves else []
-        return [n for n in range(2, len(moved) - 1) if own_jump(*moved[n - 1 : n + 2])]
+        return own_jumps(all_shifts(list(self.luma))) if self.moves else []
 
     @cached_property
     def flashes(self) -> list[tuple[int, int]]:

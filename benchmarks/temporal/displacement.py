@@ -4,6 +4,7 @@ Kuglin and Hines, "The phase correlation image alignment method" (1975), in tile
 nothing with the detector, which follows slopes on a smaller picture.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,16 @@ def own_jump(before: NDArray[np.float64], step: NDArray[np.float64], after: NDAr
     if np.count_nonzero(seen) < LEAST_TILES:
         return False
     return float(np.median(np.linalg.norm(step[seen], axis=-1))) >= 2 * MOVING and stands_out(before, step, after)
+
+
+def own_jumps(moved: Sequence[NDArray[np.float64]]) -> list[int]:
+    """Frames whose step is an `own_jump`, of the `all_shifts` of a clip."""
+    return [n for n in range(2, len(moved) - 1) if own_jump(*moved[n - 1 : n + 2])]
+
+
+def all_shifts(luma: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float64]]:
+    """`shifts` to every picture (height, width) from the one before it; to the first from itself."""
+    return [shifts(luma[max(0, n - 1)], picture) for n, picture in enumerate(luma)]
 
 
 def shifts(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64]:

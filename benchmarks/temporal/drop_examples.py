@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.temporal.displacement import instant, own_jump, shifts
+from benchmarks.temporal.displacement import all_shifts, instant, own_jump, own_jumps, shifts
 from benchmarks.temporal.items import ItemTruth, read
 from qclip_ffmpeg.frame import Frame
 from qclip_ffmpeg.reader import open_video
@@ -81,9 +81,8 @@ def examples_of(path: Path, into: Examples, leave_out: Container[str] = ()) -> N
         played += [frames[::2], frames[1::2]]
     for n, run in enumerate(played):
         timed = [replace(frame, time_s=k * frame_s, keyframe=False) for k, frame in enumerate(run)]
-        luma = [frame.thumbnail.astype(np.uint8) for frame in timed]
-        moved = [shifts(luma[max(0, k - 1)], picture) for k, picture in enumerate(luma)]
-        own = {k for k in range(2, len(moved) - 1) if own_jump(*moved[k - 1 : k + 2])}
+        moved = all_shifts([frame.thumbnail.astype(np.uint8) for frame in timed])
+        own = own_jumps(moved)
         into.seen += [Example(source, s.figures, False, not n) for s in suspects(timed) if s.look.index not in own]
         for suspect in left_out(timed, moved):
             into.dropped += not n
@@ -106,7 +105,7 @@ def left_out(frames: Sequence[Frame], moved: Sequence[NDArray[np.float64]]) -> I
 
     Args:
         frames: of one scene.
-        moved: `shifts` to every frame from the one before it.
+        moved: their `all_shifts`.
     """
     looker = Looker(BLACK)
     looks = [look for frame in frames if (look := looker.look(frame)) is not None]
