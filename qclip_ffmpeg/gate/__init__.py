@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from qclip_ffmpeg import __version__
-from qclip_ffmpeg import gate_comparisons as comparisons
-from qclip_ffmpeg import gate_rules as rules
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_bitrates import lone_drop
-from qclip_ffmpeg.gate_checks import check_rungs, is_measured, noted, selected
-from qclip_ffmpeg.gate_rules import Check, Ladder, moment, result
+from qclip_ffmpeg.gate import comparisons, rules
+from qclip_ffmpeg.gate.bitrates import lone_drop
+from qclip_ffmpeg.gate.checks import check_rungs, is_measured, noted, selected
+from qclip_ffmpeg.gate.rules import Check, Ladder, moment, result
 from qclip_ffmpeg.ladder import Rung, analyse, in_order
 from qclip_ffmpeg.policy import Policy, Rule
 from qclip_ffmpeg.track import SCORE_DECIMALS, Tool

@@ -11,9 +11,9 @@ from statistics import median
 from typing import NamedTuple
 
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_comparisons import both, by_codec, score_of
-from qclip_ffmpeg.gate_noise import is_same
-from qclip_ffmpeg.gate_rules import Found, Ladder, at_same_time, falls
+from qclip_ffmpeg.gate.comparisons import both, by_codec, score_of
+from qclip_ffmpeg.gate.noise import is_same
+from qclip_ffmpeg.gate.rules import Found, Ladder, at_same_time, falls
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Rule
 
