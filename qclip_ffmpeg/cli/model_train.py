@@ -142,7 +142,7 @@ def evaluate_command(
     from qclip_ffmpeg.train.config import DataPreset
     from qclip_ffmpeg.train.evaluate import evaluate, measured_by, score_clips, write_evaluation
     from qclip_ffmpeg.train.labels import read_label_file
-    from qclip_ffmpeg.train.loop import STATE_FILE
+    from qclip_ffmpeg.train.run_folder import STATE_FILE
     from qclip_ffmpeg.views import Display
 
     recipe = with_options(read_toml(preset, DataPreset), options)

@@ -20,11 +20,11 @@ from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Judged, Scorer
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
+from qclip_ffmpeg.train.bootstrap import Figure
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
 from qclip_ffmpeg.train.labels import Clip
 from qclip_ffmpeg.train.metrics import (
     ContentFigures,
-    Figure,
     Figures,
     figures,
     fit_logistic,

@@ -33,16 +33,8 @@ from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untra
 from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_evaluation, write_json
 from qclip_ffmpeg.train.folds import calibrate_out_of_fold, in_order
 from qclip_ffmpeg.train.labels import Clip, read_label_file
-from qclip_ffmpeg.train.loop import (
-    MODEL_FILE,
-    UNMAPPED,
-    EpochRow,
-    Trainer,
-    refuse_another_run,
-    save_model,
-    score_map,
-    training_places,
-)
+from qclip_ffmpeg.train.loop import Trainer, score_map, training_places
+from qclip_ffmpeg.train.run_folder import MODEL_FILE, UNMAPPED, EpochRow, refuse_another_run, save_model
 from qclip_ffmpeg.train.splits import Split, splits
 
 VAL_FILE, TEST_FILE = "val.csv", "test.csv"
