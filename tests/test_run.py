@@ -131,7 +131,7 @@ def test_a_run_interrupted_after_any_file_comes_to_the_same(
                 pass
         train(made, Path(), folder, quiet)
         assert bytes_of(folder) == expected
-    assert number == 11, "the state three times, the log twice, and six results, each once"
+    assert number == 13, "the state three times, the log twice, and eight results, each once"
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -4,8 +4,6 @@ SROCC and KROCC say how well the order agrees; PLCC and RMSE are taken after a l
 of the labels. Intervals come from drawing contents anew, see `bootstrap`.
 """
 
-import csv
-import io
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.special import expit
 
+from qclip_ffmpeg.emit.csv import csv_table
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.train.bootstrap import (
@@ -269,11 +268,8 @@ def write_predictions(
     """
     y, x = checked(labels, scores, contents)
     rows = zip(names, contents, y.tolist(), x.tolist(), checked(fitted, y, names)[0].tolist(), strict=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "content", "label", "score", "fitted"])
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    columns = ("name", "content", "label", "score", "fitted")
+    write_atomically(path, csv_table(columns, (dict(zip(columns, row, strict=True)) for row in rows)))
 
 
 def checked(score: ArrayLike, label: ArrayLike, names: Sequence[str] | None = None) -> tuple[Floats, Floats]:
