@@ -168,28 +168,25 @@ def block_means(samples: Array) -> Array:
     height, width = samples.shape
     rows, columns = grid_of(samples)
     tall, wide = height // rows, width // columns
-    sums = samples[: rows * tall].reshape(rows, tall, width).sum(axis=1) @ blocks_across(width, columns)
+    lines = samples[: rows * tall].reshape(rows, tall, width).sum(axis=1)
+    sums = lines[:, : columns * wide] @ blocks_across(columns, wide)
     return np.asarray(sums.ravel() / np.float32(tall * wide), np.float32)
 
 
 @cache
-def blocks_across(width: int, columns: int) -> Array:
-    """(width, columns): 1 where a sample is in a block. To multiply by it takes a third of the time of a sum by blocks;
-    sums of samples of up to 12 bits are exact."""
-    return np.eye(columns, dtype=np.float32).repeat(width // columns, axis=0)
+def blocks_across(columns: int, wide: int) -> Array:
+    """(columns * wide, columns): 1 where a sample is in a block. To multiply by it takes a third of the time of a sum
+    by blocks."""
+    return np.eye(columns, dtype=np.float32).repeat(wide, axis=0)
 
 
 def shrunk(samples: Array) -> Array:
-    """Means of SHRINK x SHRINK samples. Sums of slices: a third of the time of reshaping."""
-    height, width = (side // SHRINK * SHRINK for side in samples.shape)
-    rows = samples[0:height:SHRINK, :width] + samples[1:height:SHRINK, :width]
-    for n in range(2, SHRINK):
-        rows += samples[n:height:SHRINK, :width]
-    coarse = rows[:, 0::SHRINK] + rows[:, 1::SHRINK]
-    for n in range(2, SHRINK):
-        coarse += rows[:, n::SHRINK]
-    coarse /= SHRINK * SHRINK
-    return coarse
+    """Means of SHRINK x SHRINK samples. As products, each of a few samples, they take half the time of sums."""
+    height, width = samples.shape
+    down, across = height // SHRINK, width // SHRINK
+    share = np.full(SHRINK, 1 / SHRINK, np.float32)
+    lines = share @ samples[: down * SHRINK].reshape(down, SHRINK, width)
+    return np.asarray(lines[:, : across * SHRINK].reshape(down, across, SHRINK) @ share, np.float32)
 
 
 def highest(moved: Array) -> NDArray[np.float64]:
