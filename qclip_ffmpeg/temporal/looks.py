@@ -114,8 +114,13 @@ class Looker:
         first = self._before is None or self._before.shape != samples[0].shape
         before = samples[0] if first or self._before is None else self._before
         self._before = samples[-1]
-        light = np.array([block_means(picture) for picture in (before, *samples)])
-        changed = np.array([block_means(difference(*pair)) for pair in pairwise((before, *samples))])
+        # Picture by picture: it is in the processor's cache then.
+        lights, changes, coarse = [block_means(before)], [], []
+        for a, b in pairwise((before, *samples)):
+            lights.append(block_means(b))
+            changes.append(block_means(difference(a, b)))
+            coarse.append(shrunk(b))
+        light, changed = np.array(lights), np.array(changes)
         moved = np.maximum(changed - np.abs(light[1:] - light[:-1]), 0)
         light = light[1:]
         means, spreads = light.mean(axis=1), light.max(axis=1) - light.min(axis=1)
@@ -137,7 +142,7 @@ class Looker:
                     activity=activity,
                     change=change,
                     grid=grid_of(picture),
-                    coarse=shrunk(picture),
+                    coarse=coarse[n],
                     black_share=float(np.count_nonzero(picture <= self._black) / picture.size) if is_dark else 0.0,
                     plain=is_plain,
                     first=first and n == 0,
