@@ -36,7 +36,7 @@ from qclip_ffmpeg.track import EVENT_FLAGS, Event
 BLACK_LIMITED = 16.0
 """8-bit code value of black in limited range; 0 in full."""
 DEFAULT_FRAME_S = Fraction(1, 25)
-AT_ONCE = 12
+AT_ONCE = 24
 """Frames that are looked at together; their thumbnails are held, not their pictures."""
 ACTIVITIES = 600
 """Frames whose activity is remembered for the window they are in: the last of a longer one."""
