@@ -155,7 +155,8 @@ class Looker:
 def difference(before: Array, after: Array) -> Array:
     """Absolute, sample by sample."""
     changed = after - before
-    return np.abs(changed, out=changed)
+    np.abs(changed, out=changed)
+    return changed
 
 
 def thinned(thumbnail: Array) -> Array:
@@ -197,4 +198,5 @@ def shrunk(samples: Array) -> Array:
 def highest(moved: Array) -> NDArray[np.float64]:
     """(..., blocks) -> (...): mean of the highest fifth."""
     count = moved.shape[-1] // TOP_SHARE
-    return np.partition(moved, -count)[..., -count:].sum(axis=-1).astype(np.float64) / count
+    sums = np.partition(moved, -count)[..., -count:].sum(axis=-1)
+    return np.asarray(sums / np.float64(count))
