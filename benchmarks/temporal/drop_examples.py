@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,10 @@ HALVED_FROM_HZ = 20
 """Every second frame of fewer is not what a camera does."""
 
 
+Played = Literal["clean", "otherwise", "damaged"]
+"""A clean clip as it is; backwards or halved; or one with other damage."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One step that is looked at closely."""
@@ -37,8 +42,7 @@ class Example:
     source: str
     figures: NDArray[np.float32]
     dropped: bool
-    plain: bool = True
-    """Of a clean clip as it is: these are what recall and false reports are counted over."""
+    clip: Played
 
 
 @dataclass
@@ -48,8 +52,7 @@ class Examples:
     seen: list[Example] = field(default_factory=list)
     dropped: int = 0
     """How many frames there were to be found in clean clips as they are, looked at or not."""
-    minutes: float = 0.0
-    """Of clean clips as they are."""
+    minutes: dict[Played, float] = field(default_factory=lambda: {"clean": 0.0, "otherwise": 0.0, "damaged": 0.0})
 
 
 def source_of(content: str) -> str:
@@ -67,27 +70,30 @@ def examples_of(path: Path, into: Examples, leave_out: Container[str] = ()) -> N
         return
     with open_video(str(path)) as video:
         frames = list(video)
+    minutes = len(frames) / truth.rate / 60
     if truth.recipe != "clean":
+        into.minutes["damaged"] += minutes
         luma = [frame.thumbnail.astype(np.uint8) for frame in frames]
         for suspect in suspects(frames):
             n = suspect.look.index
             if not own_jump(*(shifts(luma[k - 1], luma[k]) for k in (n - 1, n, n + 1))):
-                into.seen.append(Example(source, suspect.figures, False, False))
+                into.seen.append(Example(source, suspect.figures, False, "damaged"))
         return
     frame_s = Fraction(1) / Fraction(truth.rate).limit_denominator(1001)
-    into.minutes += len(frames) * float(frame_s) / 60
     played = [frames, frames[::-1]]
     if truth.rate >= HALVED_FROM_HZ and "+" not in truth.content:
         played += [frames[::2], frames[1::2]]
     for n, run in enumerate(played):
+        clip: Played = "otherwise" if n else "clean"
+        into.minutes[clip] += len(run) / truth.rate / 60
         timed = [replace(frame, time_s=k * frame_s, keyframe=False) for k, frame in enumerate(run)]
         moved = all_shifts([frame.thumbnail.astype(np.uint8) for frame in timed])
         own = own_jumps(moved)
-        into.seen += [Example(source, s.figures, False, not n) for s in suspects(timed) if s.look.index not in own]
+        into.seen += [Example(source, s.figures, False, clip) for s in suspects(timed) if s.look.index not in own]
         for suspect in left_out(timed, moved):
             into.dropped += not n
             if suspect is not None:
-                into.seen.append(Example(source, suspect.figures, True, not n))
+                into.seen.append(Example(source, suspect.figures, True, clip))
 
 
 def suspects(frames: Sequence[Frame]) -> Iterator[Suspect]:

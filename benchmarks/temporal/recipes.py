@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.temporal.contents import Clip, Planes, dimmed
-from benchmarks.temporal.displacement import around
+from benchmarks.temporal.displacement import all_shifts, around, own_jumps
 
 VISIBLE_MOTION = 0.5
 """Mean absolute luma difference a frame of means of 4 x 4 samples, 8-bit code values: below it a frame more or less
@@ -255,7 +255,8 @@ def own_drops(clip: Clip, recipe: str, damaged: Damaged) -> list[Truth]:
     if recipe in ("cuts", "stamps"):  # one has told of them, the other may be called so anyway
         return []
     if recipe == "interlaced":
-        return [own_drop(jump // 2) for jump in clip.jumps]
+        fields = (list(clip.luma[first : len(damaged.planes) * 2 : 2]) for first in (0, 1))  # each is half of a frame
+        return [own_drop(n) for n in sorted({n for field in fields for n in own_jumps(all_shifts(field))})]
     order = damaged.order or list(range(len(clip.planes)))
     steps = enumerate(pairwise(order), 1)
     return [own_drop(n) for n, (before, after) in steps if after in clip.jumps and before == after - 1]

@@ -28,7 +28,8 @@ NETWORKS = 4
 STEPS = 400
 FALSE = (0, 1, 2, 3, 4, 6, 8, 16)
 MINUTES_A_FALSE = 10.0
-"""Sets the threshold: of steps of left-out sources, one is above it in so long a time."""
+"""Sets the threshold: of steps of left-out sources, in clean clips and in damaged ones, one is above it in so long a
+time."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,24 +105,28 @@ def main() -> None:
     paths = {path.name: path for folder in options.results for path in (folder / "clips").glob("*.mkv")}
     for path in (paths[name] for name in sorted(paths)):
         examples_of(path, found, options.leave_out)
-    dropped, plain = (np.array([getattr(e, name) for e in found.seen]) for name in ("dropped", "plain"))
-    print(f"{found.minutes:.1f} minutes, {len({e.source for e in found.seen})} sources with suspects")
-    print(f"clips as they are: {(dropped & plain).sum()} of {found.dropped} dropped frames are looked at closely, and")
-    print(f"{(~dropped & plain).sum()} other steps; with clips backwards, halved or damaged", end=" ")
-    print(f"{dropped.sum()} and {(~dropped).sum()}")
+    dropped = np.array([example.dropped for example in found.seen])
+    clip = np.array([example.clip for example in found.seen])
+    minutes = ", ".join(f"{name} {value:.1f}" for name, value in found.minutes.items())
+    print(f"minutes of clips that move: {minutes}; {len({e.source for e in found.seen})} sources with suspects")
+    seen = (dropped & (clip == "clean")).sum()
+    print(f"of {found.dropped} dropped frames of clean clips {seen} are looked at closely")
+    print(f"other steps: {', '.join(f'{name} {(~dropped & (clip == name)).sum()}' for name in found.minutes)}")
     threshold = 0.0
     for hidden in (0, HIDDEN):
         scores = left_out_scores(found.seen, hidden)
-        false = np.sort(scores[~dropped & plain])[::-1]
-        right = scores[dropped & plain]
+        false, right = (np.sort(scores[of & (clip == "clean")])[::-1] for of in (~dropped, dropped))
         shares = [
             f"{n}: {(right > false[n]).sum() / found.dropped:.1%} (from {false[n]:.2f})"
             for n in FALSE
             if n < len(false)
         ]
-        print(f"{hidden or 'no'} hidden units, recall at so many false: " + ", ".join(shares))
-        threshold = float(false[min(int(found.minutes / MINUTES_A_FALSE), len(false) - 1)])
-        print(f"in clips with other damage, above {threshold:.2f}: {(scores[~dropped & ~plain] > threshold).sum()}")
+        print(f"{hidden or 'no'} hidden units, recall at so many false in clean clips: " + ", ".join(shares))
+        as_shown = np.sort(scores[~dropped & (clip != "otherwise")])[::-1]
+        allowed = int((found.minutes["clean"] + found.minutes["damaged"]) / MINUTES_A_FALSE)
+        threshold = float(as_shown[min(allowed, len(as_shown) - 1)])
+        print(f"above {threshold:.2f}: {(right > threshold).sum() / found.dropped:.1%}; false", end=" ")
+        print(", ".join(f"{name} {(~dropped & (clip == name) & (scores > threshold)).sum()}" for name in found.minutes))
     figures = np.stack([example.figures for example in found.seen])
     judge = msgspec.structs.replace(trained(figures, dropped, HIDDEN), threshold=round(threshold, 2))
     write_atomically(options.output, msgspec.json.encode(judge) + b"\n")

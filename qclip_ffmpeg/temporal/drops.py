@@ -26,7 +26,6 @@ from qclip_ffmpeg.temporal.evidence import (
     blocks_with_a_say,
     evened,
     evidence,
-    longer,
     standing_out,
     usual_of,
 )
@@ -44,10 +43,8 @@ MOVING = 0.5
 """Activity of all steps beside it, in 8-bit code values."""
 FARTHER = 0.4
 """`Changes.farther`, at least."""
-LONGER = 0.3
-"""Of the blocks' shifts by the two steps beside it, from which on the other two are looked at."""
-STANDS_OUT = 0.3
-"""`standing_out`, at least: a step is a third longer than both beside it. Those across dropped frames that are to be
+STANDS_OUT = 0.2
+"""`standing_out`, at least: a step is a fifth longer than both beside it. Those across dropped frames that are to be
 found are half as long again, measured with some error."""
 LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
@@ -117,12 +114,12 @@ class Suspects:
         flow = self._flow(at)
         beside = {n: self._flow(at + n).shift for n in (-1, 1)}
         near = np.asarray((beside[-1] + beside[1]) / 2, np.float32)
-        if longer(evened(flow, near), near) < LONGER:
+        if standing_out(evened(flow, near), beside)[0] < STANDS_OUT:
             return None
         beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
         usual = usual_of(beside)
         here = evened(flow, usual)
-        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS or standing_out(here, beside)[0] < STANDS_OUT:
+        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS:
             return None
         look, before = self._looks[at], self._looks[at - 1]
         coded_anew = look.keyframe and not before.keyframe

@@ -25,6 +25,8 @@ MOST_SAY = 2.0
 are followed to the wrong bar together."""
 LEAST_LENGTH = 0.02
 """Samples added to lengths before they are held against each other."""
+WHOLE_LENGTH = 0.05
+"""The same of the picture as a whole."""
 TINY = 1e-3
 
 
@@ -89,6 +91,27 @@ def standing_out(flow: Flow, beside: Mapping[int, Array]) -> tuple[float, float]
     return float(np.log(whole)), float(np.log(ratio))
 
 
+def whole_shift(flow: Flow, shift: Array) -> Array:
+    """The one shift (2,) that blocks of such shifts (rows, columns, 2) have in common: least squares, by what is seen
+    of them."""
+    xx, yy, xy = (slope / (flow.rest + np.float32(0.5)) for slope in flow.slopes)
+    seen = np.array([[xx.sum(), xy.sum()], [xy.sum(), yy.sum()]], np.float64) + TINY * np.eye(2)
+    x, y = shift[..., 0], shift[..., 1]
+    return np.asarray(np.linalg.solve(seen, [(xx * x + xy * y).sum(), (xy * x + yy * y).sum()]), np.float32)
+
+
+def of_the_whole(flow: Flow, usual: Array, beside: Mapping[int, Array]) -> list[float]:
+    """How the picture moves as one, which is what a jerked camera does: how much longer the step is than the usual
+    shift and how far it goes across it, and how far the steps BESIDE it are off; all over the usual one, whose length
+    is the third figure, as a natural logarithm."""
+    here, plain = whole_shift(flow, flow.shift), whole_shift(flow, usual)
+    length = float(np.hypot(*plain)) + WHOLE_LENGTH
+    along = float(here @ plain) / length**2 - 1
+    across = abs(float(here[0] * plain[1] - here[1] * plain[0])) / length**2
+    off = [float(np.hypot(*(whole_shift(flow, beside[n]) - plain))) / length for n in BESIDE]
+    return [float(np.clip(along, -2, 4)), min(across, 4.0), float(np.log(length)), *(min(o, 4.0) for o in off)]
+
+
 def blocks_with_a_say(weight: Array) -> float:
     """How many blocks of equal weight would weigh as evenly: 1 where all weight is on one."""
     return float(weight.sum()) ** 2 / max(float((weight * weight).sum()), TINY)
@@ -123,9 +146,10 @@ def evidence(flow: Flow, beside: Mapping[int, Array], changes: Changes) -> NDArr
         float(weight.sum()) + 1,
     ]
     steps = [flow.shift, *(beside[n] for n in BESIDE)]
-    told = [float(flow.product(usual, step - usual).sum()) / total for step in steps]
+    told = [longer(replace(flow, shift=step), usual) for step in steps]
     told += [*np.log(np.array(offs) + TINY), *quantiles(votes, weight.ravel(), SHARES), *np.log(np.maximum(seen, TINY))]
-    return np.asarray([*told, *standing_out(flow, beside), *changes.figures()], np.float32)
+    whole = of_the_whole(flow, usual, beside)
+    return np.asarray([*told, *standing_out(flow, beside), *changes.figures(), *whole], np.float32)
 
 
 def lengths_of(shift: Array) -> Array:
