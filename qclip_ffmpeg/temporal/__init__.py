@@ -89,7 +89,9 @@ class TemporalWatch:
         self._note(self._stamps.add(frame))
         if (look := self._looker.look(frame)) is None:
             self._too_small = True
-            return [*self._judge_rest(), False]
+            judged = [*self._judge_rest(), False]
+            self._note(self._black.end(float(frame.time_s)))  # nobody knows whether it stays black
+            return judged
         self._activities.append((look.time_s, look.activity))
         return [self._take(judged, cut) for judged, cut in self._cuts.add(look)]
 
