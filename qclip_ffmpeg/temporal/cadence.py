@@ -50,10 +50,6 @@ LEAST_ERROR = 0.01
 """Of that, so that a few steps that are alike by chance do not count too much."""
 MOST_STILL, MOST_LIVELY = 0.17, 0.25
 """Share of the steps that are to move, and of those that are to be still, that may be on the wrong side."""
-STILLER = 0.25
-"""Natural logarithm of the activity of moving steps over that of still ones, at least."""
-LEAST_ACTIVITY = 0.1
-"""Added to an activity before its logarithm is taken."""
 REMEMBERED = 96
 LATELY, MISFITS = 16, 5
 """So many misfits among the steps lately end a cadence, unless its two groups are still APART in progress."""
@@ -199,7 +195,8 @@ def progress(pictures: Sequence[Picture]) -> float:
     """Of REACH pictures, (height, width) in 8-bit code values: the share of the third in the way to the last.
 
     The step to the third picture is projected on the way from the first to the last, less what all of it gets lighter
-    or darker by. What coding adds to the four pictures is in the step or in the way, but not in both, and cancels out.
+    or darker by. What coding adds to each of the four pictures is in the step or in the way, but not in both: none of
+    it is in their product.
     """
     first, before, here, after = pictures
     step, way = (here - before).ravel(), (after - first).ravel()
@@ -226,7 +223,7 @@ def folded(steps: list[Step]) -> Cadence | None:
             shown = shown_for(repeated, period)
             if still > (HELD if min(shown) >= LONG else REPEATED) or max(shown) - min(shown) > 1:
                 continue  # or the new frames are not shown as evenly as they can be
-            if are_apart(moved, is_still) and moves(activity, is_still):
+            if np.median(activity[~is_still]) >= MOVING and are_apart(moved, is_still):
                 return Cadence(period, repeated, (still + moving) / 2, still)
     return None
 
@@ -244,12 +241,6 @@ def are_apart(moved: Array, is_still: NDArray[np.bool_]) -> bool:
 def mean_of(values: Array) -> tuple[float, float]:
     """(mean, its standard error)"""
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))
-
-
-def moves(activity: Array, is_still: NDArray[np.bool_]) -> bool:
-    """Whether the other steps move, and the still ones less: light that flickers makes a beat, too."""
-    still, moving = (np.log(activity[group] + LEAST_ACTIVITY) for group in (is_still, ~is_still))
-    return bool(np.median(activity[~is_still]) >= MOVING and moving.mean() - still.mean() >= STILLER)
 
 
 @cache
