@@ -70,6 +70,16 @@ def test_frames_left_out_at_a_steady_rate_and_slow_motion_of_an_encoder_are_no_c
     assert cadences([0, 0, 0, 3] * 20) == ["6.25 in 25"]
 
 
+def test_light_that_comes_and_goes_at_a_steady_rate_is_no_cadence() -> None:
+    looker, detector = Looker(BLACK), Cadences(1 / RATE)
+    events = []
+    for n, picture in enumerate(pictures([2] * 90)):
+        look = looker.look(frame(n, None, picture * (1 + 0.05 * np.sin(2 * np.pi * n / 5))))
+        assert look is not None
+        events += detector.add(look)
+    assert [*events, *detector.end()] == []
+
+
 def test_a_key_frame_of_another_picture_ends_a_freeze() -> None:
     [run] = runs([STEP] * 12 + [0] * 6 + [90] + [STEP] * 12, keys=[0, 19])
     assert (run.first, run.last) == (13, 18)

@@ -40,6 +40,8 @@ LEAST_PROGRESS, MOST_PROGRESS = -0.2, 1.0
 REPEATED, HELD = 0.21, 0.1
 """Progress of the steps that are to be still, in the mean, at most: less than two thirds of what each of three alike
 has. HELD where every frame is shown LONG or more: encoders code slow motion so, a picture and those that lean on it."""
+BACK = -0.04
+"""The same, at least: light that flickers goes back, a picture that is shown again does not."""
 LONG = 3
 """Frames."""
 GAP = 0.15
@@ -221,7 +223,8 @@ def folded(steps: list[Step]) -> Cadence | None:
             is_still = np.bincount(order[:count], minlength=period).astype(bool)[place]
             still, moving = float(moved[is_still].mean()), float(moved[~is_still].mean())
             shown = shown_for(repeated, period)
-            if still > (HELD if min(shown) >= LONG else REPEATED) or max(shown) - min(shown) > 1:
+            most = HELD if min(shown) >= LONG else REPEATED
+            if not BACK <= still <= most or max(shown) - min(shown) > 1:
                 continue  # or the new frames are not shown as evenly as they can be
             if np.median(activity[~is_still]) >= MOVING and are_apart(moved, is_still):
                 return Cadence(period, repeated, (still + moving) / 2, still)
