@@ -10,7 +10,7 @@ from test_temporal_light import BLACK, RATE, scene
 from test_temporal_parts import INFO, bands_of, frame, texture
 
 from qclip_ffmpeg.temporal import TemporalWatch
-from qclip_ffmpeg.temporal.cadence import Cadences, progress
+from qclip_ffmpeg.temporal.cadence import Cadences, Step, folded, progress
 from qclip_ffmpeg.temporal.combing import combing
 from qclip_ffmpeg.temporal.looks import Look, Looker, shrunk
 from qclip_ffmpeg.temporal.runs import Run, Runs
@@ -70,14 +70,13 @@ def test_frames_left_out_at_a_steady_rate_and_slow_motion_of_an_encoder_are_no_c
     assert cadences([0, 0, 0, 3] * 20) == ["6.25 in 25"]
 
 
-def test_light_that_comes_and_goes_at_a_steady_rate_is_no_cadence() -> None:
-    looker, detector = Looker(BLACK), Cadences(1 / RATE)
-    events = []
-    for n, picture in enumerate(pictures([2] * 90)):
-        look = looker.look(frame(n, None, picture * (1 + 0.05 * np.sin(2 * np.pi * n / 5))))
-        assert look is not None
-        events += detector.add(look)
-    assert [*events, *detector.end()] == []
+def test_steps_that_go_back_are_light_and_no_repeats() -> None:
+    def found(still: float) -> bool:
+        moved = np.where(np.arange(30) % 5, still, 0.9) + np.resize([0.01, -0.01], 30)
+        return folded([Step(n, n / RATE, float(p), 3.0) for n, p in enumerate(moved)]) is not None
+
+    assert found(0.0)
+    assert not found(-0.08)
 
 
 def test_a_key_frame_of_another_picture_ends_a_freeze() -> None:
