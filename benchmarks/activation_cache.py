@@ -23,7 +23,8 @@ from qclip_ffmpeg.train.activations import Activations
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.config import BUNDLED, CacheRecipe, NetworkRecipe, OptimiserRecipe, TrainRecipe, untrained
 from qclip_ffmpeg.train.labels import Clip, LabelSource
-from qclip_ffmpeg.train.loop import EpochRow, Trainer
+from qclip_ffmpeg.train.loop import Trainer
+from qclip_ffmpeg.train.run_folder import EpochRow
 from qclip_ffmpeg.train.splits import Split
 
 CRFS = (18, 22, 26, 30, 34, 38, 42, 46)

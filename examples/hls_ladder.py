@@ -5,27 +5,18 @@
 You will see a line a rung: what it costs in kbit/s, its score, and its playlist.
 """
 
-import re
 import sys
-from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urljoin
-from urllib.request import urlopen
+
+import m3u8  # comes with qclip-ffmpeg
 
 from qclip_ffmpeg import probe_many
 
-BANDWIDTH = re.compile(r"#EXT-X-STREAM-INF:(?:.*,)?BANDWIDTH=(\d+)")  # AVERAGE-BANDWIDTH is another
-
 
 def rungs(address: str) -> dict[str, int]:
-    """The playlists that a master playlist names, absolute or relative to here, with their peak rates in bit/s."""
-    text = urlopen(address).read().decode() if "://" in address else Path(address).read_text()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found = {
-        urljoin(address, playlist): int(stated[1])
-        for line, playlist in pairwise(lines)
-        if (stated := BANDWIDTH.match(line))
-    }
+    """The playlists that a master playlist names, by absolute paths or addresses, with their peak rates in bit/s."""
+    master = m3u8.load(address if "://" in address else str(Path(address).absolute()))
+    found = {rung.absolute_uri: rung.stream_info.bandwidth for rung in master.playlists}
     return dict(sorted(found.items(), key=lambda rung: rung[1]))
 
 

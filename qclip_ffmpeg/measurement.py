@@ -169,11 +169,19 @@ class Measurement:
             watch.end()
 
     def report(self, scored: Iterable[SegmentScore]) -> Iterator[SegmentScore]:
-        """Take in segments as they are scored, and what was dropped between them; hand them on as they are reported."""
-        for segment in scored:
-            yield from self._dropped_next()  # it came after the last look
-            yield self._add(segment)
-            yield from self._dropped_next()
+        """Take in segments as they are scored, and what was dropped between them; hand them on as they are reported.
+
+        Where scoring fails in the middle they end there, and the reason is one of the problems.
+        """
+        try:
+            for segment in scored:
+                yield from self._dropped_next()  # it came after the last look
+                yield self._add(segment)
+                yield from self._dropped_next()
+        except QClipError as error:
+            if not self.segments:
+                raise
+            self.problems.append(str(error))
         yield from self._dropped_next()
 
     def _dropped_next(self) -> Iterator[SegmentScore]:
@@ -276,8 +284,8 @@ def probe(
         cut_off: as `open_video` takes it.
 
     Returns:
-        The track. Where the input broke off, or Ctrl-C came after the first segment, it holds what was measured until
-        then, with `complete` False and the reason as the first of its warnings.
+        The track. Where the input broke off, or scoring failed or Ctrl-C came after the first segment, it holds what
+        was measured until then, with `complete` False and the reason as the first of its warnings.
 
     Raises:
         UsageError: the source or the options cannot be used.

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.gate_figures import FIGURES, Figure
+from qclip_ffmpeg.policy_figures import FIGURES, Figure
 from qclip_ffmpeg.presets import convert, line_of, parsed, text_of
 from qclip_ffmpeg.verdict import Level
 

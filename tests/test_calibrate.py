@@ -21,10 +21,10 @@ from qclip_ffmpeg.domain import domain_of
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train import calibrate
+from qclip_ffmpeg.train.bootstrap import weighted_spearman
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band
 from qclip_ffmpeg.train.calibration_run import look
 from qclip_ffmpeg.train.clips import SamplingRecipe
-from qclip_ffmpeg.train.metrics import weighted_spearman
 
 pytest_plugins = ["model_fixtures", "train_fixtures"]
 

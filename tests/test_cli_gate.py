@@ -21,7 +21,7 @@ from qclip_ffmpeg.cli import console
 from qclip_ffmpeg.cli.gate import command
 from qclip_ffmpeg.emit.gate_json import from_gate_json
 from qclip_ffmpeg.emit.sidecar import from_json, to_json
-from qclip_ffmpeg.gate_inputs import read_baseline
+from qclip_ffmpeg.gate.inputs import read_baseline
 from qclip_ffmpeg.policy import preset_names, read_preset
 
 pytest_plugins = ["model_fixtures"]

@@ -1,6 +1,7 @@
 """qclip-probe in the middle of a pipe and on what is still being written: --tee, --live, --drop. On the tiny model."""
 
 import hashlib
+import itertools
 import json
 import os
 import shlex
@@ -20,13 +21,15 @@ import pytest
 import torch
 from jsonschema import Draft202012Validator
 
+from qclip_ffmpeg.cli.console import sigterm_as_ctrl_c
+from qclip_ffmpeg.emit import ndjson
 from qclip_ffmpeg.emit.sidecar import from_json, json_schema, to_json
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.measurement import ProbeSettings, probe
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.taps import READER_GONE
-from qclip_ffmpeg.track import pool
+from qclip_ffmpeg.track import SegmentScore, pool
 
 pytest_plugins = ["model_fixtures"]
 
@@ -133,21 +136,71 @@ def test_it_flows_on_when_nothing_can_be_scored(
 def test_it_flows_on_when_the_model_fails_in_the_middle(
     teed: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = Scorer._frame_features
-    calls = []
-
-    def fails(self: Scorer, views: Any) -> Any:
-        calls.append(1)
-        if len(calls) > 4:
-            raise torch.OutOfMemoryError
-        return features(self, views)
-
-    monkeypatch.setattr(Scorer, "_frame_features", fails)
-    done, passed_on = teed(*RAW, "-o", tmp_path / "out.json", stdin=raw)
+    """What was measured before is written."""
+    model_that_fails(monkeypatch, 4, torch.OutOfMemoryError())
+    done, passed_on = teed(*RAW, "--frames", "2", "-o", tmp_path / "out.json", stdin=raw)
     assert done.code == 1
     assert "out of memory" in done.stderr
     assert sha256(passed_on) == sha256(raw.read_bytes())
-    assert not (tmp_path / "out.json").exists()
+    track = from_json((tmp_path / "out.json").read_bytes(), "out")
+    assert (len(track.segments), track.complete) == (2, False)
+
+
+def model_that_fails(monkeypatch: pytest.MonkeyPatch, after: int, failure: Exception) -> None:
+    """After so many frames, each of which --frames 1 makes a segment of."""
+    features = Scorer._frame_features
+    calls = itertools.count()
+
+    def fails(self: Scorer, views: Any) -> Any:
+        if next(calls) >= after:
+            raise failure
+        return features(self, views)
+
+    monkeypatch.setattr(Scorer, "_frame_features", fails)
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "at the end"])
+def test_what_was_measured_before_the_model_failed_is_written(
+    live: bool, qclip: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all formats, and marked incomplete."""
+    lines, out = tmp_path / "x.ndjson", tmp_path / "out.json"
+    asked = ("-", *RAW, "--segment", "0.4", "--frames", "1", *["--live"] * live, "-o", lines, "-o", out, "-q")
+    model_that_fails(monkeypatch, 3, torch.OutOfMemoryError())
+    done = qclip(*asked, stdin=raw)
+    why = "--device cpu: out of memory with 1 frames; say fewer --frames, --precision bfloat16, or --device cpu"
+    assert done == type(done)(1, "", f"qclip-probe: -: incomplete: {why}\n")
+    header, *segments, summary = lines_of(lines.read_bytes())
+    assert [line["type"] for line in (header, *segments, summary)] == ["header", *["segment"] * 3, "summary"]
+    assert (summary["complete"], summary["warnings"][0]) == (False, why)
+    track = from_json(out.read_bytes(), "out")
+    assert [segment.score for segment in track.segments] == [line["score"] for line in segments]
+    assert (track.complete, track.warnings) == (False, summary["warnings"])
+    assert summary["pooled"]["mean"] == track.pooled.mean
+
+
+def test_a_model_that_fails_at_once_has_measured_nothing(
+    qclip: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_that_fails(monkeypatch, 0, torch.OutOfMemoryError())
+    done = qclip("-", *RAW, "--frames", "1", "--live", "-o", tmp_path / "x.ndjson", stdin=raw)
+    assert done.code == 1
+    assert done.stderr.startswith("qclip-probe: --device cpu: out of memory")
+    assert not (tmp_path / "x.ndjson").read_bytes()
+
+
+def test_the_lines_end_with_a_summary_whatever_fails(
+    qclip: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what nobody foresaw, which is not kept from coming out."""
+    model_that_fails(monkeypatch, 3, RuntimeError("CUDA error: an illegal memory access\nand what it may mean"))
+    asked = ("--segment", "0.4", "--frames", "1", "--live", "-o", tmp_path / "x.ndjson", "-q")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        qclip("-", *RAW, *asked, stdin=raw)
+    header, *segments, summary = lines_of((tmp_path / "x.ndjson").read_bytes())
+    assert [line["type"] for line in (header, *segments, summary)] == ["header", *["segment"] * 3, "summary"]
+    assert summary["complete"] is False
+    assert summary["warnings"][0] == "the measurement failed: CUDA error: an illegal memory access"
 
 
 def test_a_broken_stream_is_passed_on_as_it_is(teed: Command, ts: Path, tmp_path: Path) -> None:
@@ -286,6 +339,80 @@ def test_ctrl_c_ends_the_scores_and_not_the_stream(pipeline: Callable[..., Pipel
         "summary",
     ]
     assert (summary["complete"], summary["warnings"][0]) == (False, "the measurement was interrupted")
+
+
+@pytest.mark.parametrize("tee", [("--tee",), ()], ids=["tee", "no tee"])
+def test_sigterm_ends_the_probe_after_what_was_measured_is_written(
+    tee: tuple[str, ...], pipeline: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    """And the stream with it, within the ten seconds that those who send it wait."""
+    pipes = pipeline(*tee, *LIVE[1:])
+    wait_for_lines(tmp_path / "live.ndjson", 3)
+    sent_s = time.monotonic()
+    pipes.probe.terminate()
+    said = pipes.all_end()
+    assert time.monotonic() - sent_s < 10
+    assert pipes.probe.returncode == -signal.SIGTERM, "whoever sent it sees that it came"
+    assert said == b"qclip-probe: -: incomplete: the measurement was interrupted\n"
+    assert pipes.ffmpeg.returncode != 0, "it writes to nobody"
+    header, *segments, summary = lines_of((tmp_path / "live.ndjson").read_bytes())
+    assert (header["type"], summary["type"]) == ("header", "summary")
+    assert (summary["complete"], summary["warnings"][0]) == (False, "the measurement was interrupted")
+    track = from_json((tmp_path / "out.json").read_bytes(), "out")
+    assert not track.complete
+    assert [segment.score for segment in track.segments] == [line["score"] for line in segments]
+
+
+def test_a_segment_whose_line_was_interrupted_has_one(
+    qclip: Command, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line_of, calls = ndjson.segment, itertools.count(1)
+
+    def interrupted(scored: SegmentScore) -> bytes:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return line_of(scored)
+
+    monkeypatch.setattr(ndjson, "segment", interrupted)
+    done = qclip("-", *RAW, "--segment", "0.4", "--live", "-o", tmp_path / "x.ndjson", "-q", stdin=raw)
+    assert done.code == 130
+    _, *segments, summary = lines_of((tmp_path / "x.ndjson").read_bytes())
+    assert [segment["index"] for segment in segments] == [0, 1, 2]
+    assert not summary["complete"]
+
+
+def test_sigterm_while_only_the_stream_is_left_ends_it(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipes = pipeline(*LIVE, "-t", "0.4")
+    wait_for_lines(tmp_path / "out.json", 1)
+    pipes.probe.terminate()
+    assert pipes.all_end() == b""
+    assert pipes.probe.returncode == -signal.SIGTERM
+    assert lines_of((tmp_path / "live.ndjson").read_bytes())[-1]["complete"]
+
+
+def test_sigterm_before_the_first_segment_leaves_nothing_half(
+    pipeline: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    pipes = pipeline("--tee", "--segment", "1h", "-o", "out.json", "-q")
+    deadline_s = time.monotonic() + 120
+    while not pipes.passed_on.stat().st_size:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    pipes.probe.terminate()
+    assert b"Traceback" not in pipes.all_end()
+    assert pipes.probe.returncode == -signal.SIGTERM
+    assert {path.name for path in tmp_path.iterdir()} == {"passed on"}
+
+
+def test_a_sigterm_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with sigterm_as_ctrl_c() as terminated:
+            signal.raise_signal(signal.SIGTERM)
+            assert not terminated()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # --live

@@ -14,9 +14,9 @@ from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.model import Joint, Statistics
 from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.train import compare as compare_module
+from qclip_ffmpeg.train.bootstrap import Figure
 from qclip_ffmpeg.train.compare import ComparePreset, Row, Variant, compare, has_text, markdown, recipe_of
 from qclip_ffmpeg.train.loop import Trainer, training_places
-from qclip_ffmpeg.train.metrics import Figure
 from qclip_ffmpeg.train.splits import SplitRecipe, splits
 
 pytest_plugins = ["train_fixtures"]

@@ -14,6 +14,7 @@ import pytest
 from tiny_track import tiny_segment, tiny_track
 
 from qclip_ffmpeg.emit import ndjson
+from qclip_ffmpeg.emit.csv import csv_table
 from qclip_ffmpeg.emit.ffmetadata import escaped
 from qclip_ffmpeg.emit.figures import clock_time, decimal
 from qclip_ffmpeg.emit.lavfi import printed_time
@@ -98,6 +99,17 @@ def test_csv_is_one_table_of_all_inputs() -> None:
     assert rows[1]["flags"] == "few_frames low_motion"
     assert rows[0]["good"] == "0.385224"
     assert rows[2]["score_stderr"] == rows[2]["sampling_stderr"] == ""
+
+
+def test_a_csv_table_reads_back() -> None:
+    """Whatever is in a cell; what a row lacks is empty, and what no column asks for is a mistake."""
+    written = csv_table(("a", "b"), [{"a": 0.1 + 0.2, "b": HOSTILE}, {"b": None}])
+    header, *rows = csv.reader(io.StringIO(written.decode(), newline=""))
+    assert header == ["a", "b"]
+    assert rows == [["0.30000000000000004", HOSTILE], ["", ""]]
+    assert float(rows[0][0]) == 0.1 + 0.2
+    with pytest.raises(ValueError, match="'c'"):
+        csv_table(("a",), [{"c": 1}])
 
 
 def test_webvtt_cues_hold_the_segments_of_the_sidecar() -> None:

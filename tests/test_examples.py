@@ -270,8 +270,8 @@ def test_a_rung_that_is_missing_is_said(
     assert "no such file" in missing
 
 
-def test_playlists_as_they_are_found(tmp_path: Path) -> None:
-    """CRLF, AVERAGE-BANDWIDTH in front, I-frame playlists, renditions, absolute addresses."""
+def test_playlists_as_they_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CRLF, AVERAGE-BANDWIDTH in front, I-frame playlists, renditions, addresses; from wherever it is named."""
     rungs = runpy.run_path(str(EXAMPLES / "hls_ladder.py"))["rungs"]
     master = tmp_path / "master.m3u8"
     text = """#EXTM3U
@@ -286,6 +286,8 @@ https://cdn.example.com/lo.m3u8
     master.write_bytes(text.replace("\n", "\r\n").encode())
     expected = {"https://cdn.example.com/lo.m3u8": 300000, str(tmp_path / "hi" / "index.m3u8") + "?x=1": 900000}
     assert list(rungs(str(master)).items()) == list(expected.items())
+    monkeypatch.chdir(tmp_path)
+    assert rungs("master.m3u8") == expected
 
 
 def test_the_python_api(

@@ -14,8 +14,8 @@ from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.scorer import Scorer
 from qclip_ffmpeg.train.config import MoreData, TrainRecipe
 from qclip_ffmpeg.train.evaluate import score_clips
-from qclip_ffmpeg.train.loop import MODEL_FILE
 from qclip_ffmpeg.train.run import train
+from qclip_ffmpeg.train.run_folder import MODEL_FILE
 from qclip_ffmpeg.train.splits import SplitRecipe, splits
 
 pytest_plugins = ["train_fixtures"]

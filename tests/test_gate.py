@@ -12,10 +12,10 @@ from tiny_ladder import BAND, ladder, policy_of, rule, rung
 from qclip_ffmpeg.emit.gate_json import from_gate_json, to_gate_json
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.gate import CHECKS, CHECKS_OF_KIND, judge
-from qclip_ffmpeg.gate_figures import FIGURES
-from qclip_ffmpeg.gate_noise import T_99, uncertain, widened
+from qclip_ffmpeg.gate.noise import T_99, uncertain, widened
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import read_preset
+from qclip_ffmpeg.policy_figures import FIGURES
 from qclip_ffmpeg.track import Event
 from qclip_ffmpeg.verdict import GateReport, Result
 

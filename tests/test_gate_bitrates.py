@@ -105,9 +105,31 @@ def test_rungs_of_other_codecs_and_sizes_say_nothing(tmp_path: Path) -> None:
 def test_it_needs_bitrates_that_were_measured(tmp_path: Path) -> None:
     policy = policy_of(tmp_path, rule(LOST, max=2))
     needs = f"rule it ({LOST}) was not applied: it needs two rungs of one codec whose bitrates were measured"
-    for old in (rungs([None] * 4), rungs()[:1]):
+    for old, why in (
+        (rungs([None] * 4), "r1, r2, r3, r4 (a bitrate was not measured)"),
+        (rungs()[:1], "r1 (no other rung of its codec to hold it against)"),
+    ):
         [said] = [w for w in judge(rungs(), policy, old).warnings if w.startswith("rule it")]
-        assert said.startswith(needs)
+        assert said == f"{needs} in both ladders; {why}"
+
+
+def test_one_note_names_the_rungs_that_it_cannot_judge(tmp_path: Path) -> None:
+    """And says why; not of those that the baseline lacks, which another note names."""
+    vp9 = rung("vp9", 80, 80, kbps=3000, codec="vp9")
+    old = [rung("r1", 40, 40, kbps=400, declared_kbps=400, height_px=180), *rungs()[1:], vp9]
+    new = [*rungs([400, 800, None, None]), rung("r5", 88, 88, kbps=6400), rung("r6", 89, 89, kbps=9000), vp9]
+    old += [rung("r5", 88, 88, kbps=6400)]
+    policy = policy_of(tmp_path, rule(LOST, max=2))
+    assert judge(new, policy, old).warnings == [
+        "the baseline does not have r6: nothing was compared",
+        f"rule it ({LOST}) was not applied to r1 (codec or size are not the baseline's), r3, r4 (a bitrate was not "
+        "measured), vp9 (no other rung of its codec to hold it against)",
+    ]
+    assert not judge(rungs(), policy, rungs()).warnings
+    some = policy_of(tmp_path, rule(LOST, max=2, rungs=["r2", "r4"]))
+    assert judge(new, some, old).warnings[1:] == [
+        f"rule it ({LOST}) was not applied to r4 (a bitrate was not measured)"
+    ]
 
 
 @pytest.mark.parametrize("kbps", [KBPS, [800, 801, 802, 803]])

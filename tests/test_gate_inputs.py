@@ -11,7 +11,7 @@ from tiny_ladder import ladder, rung, write_sidecars
 
 from qclip_ffmpeg.emit.sidecar import to_json
 from qclip_ffmpeg.errors import InputError, UsageError
-from qclip_ffmpeg.gate_inputs import baseline_json, baseline_schema, read_baseline, read_sidecar
+from qclip_ffmpeg.gate.inputs import baseline_json, baseline_schema, read_baseline, read_sidecar
 from qclip_ffmpeg.ladder_inputs import Entry
 
 
@@ -121,7 +121,7 @@ def test_what_is_missing_is_a_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_an_endless_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qclip_ffmpeg.gate_inputs.LARGEST_BYTES", 1000)
+    monkeypatch.setattr("qclip_ffmpeg.gate.inputs.LARGEST_BYTES", 1000)
     (tmp_path / "a.json").write_bytes(TRACK)
     with pytest.raises(InputError, match="MiB"):
         read_baseline(tmp_path / "a.json")

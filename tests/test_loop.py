@@ -27,8 +27,8 @@ from qclip_ffmpeg.adapters import ProjectionAdapter, SharedAdapter, VisualPrompt
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.model import Joint, Statistics
 from qclip_ffmpeg.train.config import OptimiserRecipe
-from qclip_ffmpeg.train.loop import DivergedError, Trainer, score_map, share_of_contents, training_places
-from qclip_ffmpeg.train.splits import Split
+from qclip_ffmpeg.train.loop import DivergedError, Trainer, score_map, training_places
+from qclip_ffmpeg.train.splits import Split, share_of_contents
 
 pytest_plugins = ["train_fixtures"]
 

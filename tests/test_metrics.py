@@ -12,18 +12,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.train.bootstrap import Figure, draws, weighted_kendall, weighted_pearson, weighted_spearman
 from qclip_ffmpeg.train.metrics import (
-    Figure,
-    draws,
     figures,
     fit_logistic,
     mean_figure,
     pairs_ordered_right,
     per_content,
     share_of_pairs_right,
-    weighted_kendall,
-    weighted_pearson,
-    weighted_spearman,
     write_predictions,
 )
 

@@ -11,7 +11,8 @@ from matplotlib.image import imread
 
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.train import plots
-from qclip_ffmpeg.train.metrics import Figure, figures, fit_logistic
+from qclip_ffmpeg.train.bootstrap import Figure
+from qclip_ffmpeg.train.metrics import figures, fit_logistic
 from qclip_ffmpeg.train.plots import BLUE, GREEN, ORANGE, SIZE_PX, VERMILION, curves_png, intervals_png, scatter_png
 
 Draw = Callable[[Path], None]

@@ -8,8 +8,8 @@ import pytest
 from tiny_ladder import policy_of, rule
 
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.gate_figures import FIGURES
 from qclip_ffmpeg.policy import preset_names, preset_path, read_policy, read_preset
+from qclip_ffmpeg.policy_figures import FIGURES
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ["archive", "hls-vod", "live", "mobile", "smoke", "strict", "ugc"]

@@ -22,13 +22,14 @@ from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.errors import ModelError, UsageError
 from qclip_ffmpeg.model import Joint
 from qclip_ffmpeg.scorer import Scorer
-from qclip_ffmpeg.train import loop
+from qclip_ffmpeg.train import run_folder
 from qclip_ffmpeg.train.config import TrainRecipe
 from qclip_ffmpeg.train.evaluate import score_clips
 from qclip_ffmpeg.train.labels import LabelSource, read_label_file
-from qclip_ffmpeg.train.loop import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
+from qclip_ffmpeg.train.loop import Trainer
 from qclip_ffmpeg.train.plots import curves_png
 from qclip_ffmpeg.train.run import TEST_FILE, VAL_FILE, train
+from qclip_ffmpeg.train.run_folder import LOG_FILE, MODEL_FILE, STATE_FILE
 from qclip_ffmpeg.train.splits import SplitRecipe, splits
 
 pytest_plugins = ["train_fixtures"]
@@ -109,7 +110,7 @@ def test_a_run_interrupted_after_any_file_comes_to_the_same(
     made = recipe(epochs=2, adapters=None)
     train(made, Path(), tmp_path / "whole", quiet)
     expected = bytes_of(tmp_path / "whole")
-    write = loop.write_atomically
+    write = run_folder.write_atomically
     for number in itertools.count(1):
         writes = itertools.count(1)
 
@@ -120,7 +121,7 @@ def test_a_run_interrupted_after_any_file_comes_to_the_same(
 
         folder = tmp_path / f"stopped{number}"
         with monkeypatch.context() as patch:
-            for module in ("loop", "evaluate", "metrics"):
+            for module in ("run_folder", "evaluate", "metrics"):
                 patch.setattr(f"qclip_ffmpeg.train.{module}.write_atomically", stop)
             patch.setattr("qclip_ffmpeg.checkpoint.write_atomically", stop)
             try:
@@ -130,7 +131,7 @@ def test_a_run_interrupted_after_any_file_comes_to_the_same(
                 pass
         train(made, Path(), folder, quiet)
         assert bytes_of(folder) == expected
-    assert number == 11, "the state three times, the log twice, and six results, each once"
+    assert number == 13, "the state three times, the log twice, and eight results, each once"
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+import weakref
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
@@ -15,14 +16,15 @@ from tiny_track import tiny_segment, tiny_track
 from qclip_ffmpeg.emit.chart import happened, spans
 from qclip_ffmpeg.emit.registry import FORMATS
 from qclip_ffmpeg.frame import Frame, VideoInfo
-from qclip_ffmpeg.temporal import TOO_SMALL, TemporalWatch
+from qclip_ffmpeg.sampling import windows
+from qclip_ffmpeg.temporal import AT_ONCE, TOO_SMALL, TemporalWatch
 from qclip_ffmpeg.temporal.closer import Closer
-from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, OF_TWO_FIELDS, combs, of_two_fields
+from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, OF_TWO_FIELDS, combs, of_two_fields, over_others
 from qclip_ffmpeg.temporal.drops import bundled_judge
 from qclip_ffmpeg.temporal.evidence import BESIDE, MOST_SAY, Changes, evened, evidence, longer, usual_of
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
 from qclip_ffmpeg.temporal.flow import flow_of
-from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, Look, Looker, block_means, shrunk, thinned
+from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, Look, Looker, block_means, grid_of, shrunk, thinned
 from qclip_ffmpeg.temporal.runs import Runs
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import MOST_OF_A_KIND, Timeline
@@ -190,6 +192,40 @@ class TestWatch:
         watch.end()
         assert watch.events() == []
 
+    def test_looks_are_the_same_one_by_one_and_several_at_once(self) -> None:
+        rng = np.random.default_rng(6)
+        shapes = [(135, 240)] * 9 + [(8, 8)] * 3 + [(135, 240)] * 4 + [(67, 33)] * 9 + [(240, 135)] * 5
+        frames = [frame(n, n, rng.integers(0, 60 + n, shape).astype(np.float32)) for n, shape in enumerate(shapes)]
+        alone, together = Looker(28.0), Looker(28.0)
+        expected = [alone.look(each) for each in frames]
+        found = [look for n in range(0, len(frames), 7) for look in together.looks(frames[n : n + 7])]
+        assert [look is None for look in expected] == [max(shape) < 20 for shape in shapes]
+        for a, b in zip(expected, found, strict=True):
+            for field in Look.__dataclass_fields__:
+                np.testing.assert_array_equal(getattr(a, field, None), getattr(b, field, None))
+
+    @pytest.mark.parametrize("count", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE - 5])
+    def test_what_lasts_to_the_end_is_found_however_many_frames_wait(self, count: int) -> None:
+        watch = TemporalWatch(INFO)
+        for n in range(count):
+            watch.see(frame(n, 40 * n, np.full((135, 240), 16, np.float32)))
+        watch.end()
+        assert [(e.kind, e.start_s, e.end_s) for e in watch.events()] == [("black", 0.0, round(count / RATE, 3))]
+
+    def test_a_segment_that_is_over_knows_of_all_its_frames(self) -> None:
+        watch = TemporalWatch(INFO)
+        dark = [frame(n, 40 * n, np.full((135, 240), 100 if n < 14 else 16, np.float32)) for n in range(19)]
+        [window] = windows(watch.over(dark), segment_s=Fraction(4), frames_per_window=2)
+        assert "black" in watch.look(window)
+
+    def test_pictures_are_not_held_until_they_are_looked_at(self) -> None:
+        watch, held = TemporalWatch(INFO), []
+        for each in self.moving(AT_ONCE // 2):
+            held.append(weakref.ref(each.convert))
+            watch.see(each)
+        del each
+        assert not any(picture() for picture in held)
+
     def test_frames_are_handed_on_in_order_and_all_of_them(self) -> None:
         for mark_scenes in (False, True):
             for count in (0, 1, 2, 5):
@@ -285,22 +321,23 @@ def test_every_other_line_of_another_time_is_combing(moved: tuple[float, float])
     whole, combed = combs(bands_of(texture(0, 0))), combs(bands_of(woven))
     assert whole is not None
     assert combed is not None
-    assert whole.over[0] < 1 < ACROSS < combed.over[0]
+    assert over_others(whole.explained)[0] < 1 < ACROSS < over_others(combed.explained)[0]
 
 
 def test_lines_of_a_field_are_nearer_to_each_other_where_the_shift_is_more_than_the_slope_down() -> None:
     woven = texture(0, 0)
     woven[1::2] = texture(2.0, 0)[1::2]
-    assert of_two_fields([bands_of(texture(0, 0))], 0) == 0
-    assert of_two_fields([bands_of(woven)], 0) > 5 * OF_TWO_FIELDS
+    for picture, least, most in ((texture(0, 0), 0, 0), (woven, 5 * OF_TWO_FIELDS, 1)):
+        found = combs(bands := bands_of(picture))
+        assert found is not None
+        assert least <= of_two_fields([(bands, found)], 0) <= most
 
 
 def test_noise_and_bands_that_are_too_small_are_no_combing() -> None:
     noise = np.random.default_rng(3).normal(120, 12, (120, 320))
     found = combs(bands_of(texture(0, 0) + noise - 120))
     assert found is not None
-    assert found.over[0] < ACROSS
-    assert found.over[1] < DOWN
+    assert (over_others(found.explained) < (ACROSS, DOWN)).all()
     assert combs(np.zeros((4, 18, 12), np.float32)) is None
     assert combs(np.zeros((0, 18, 0), np.float32)) is None
 
@@ -361,6 +398,10 @@ def test_pictures_of_any_shape_have_the_same_number_of_blocks(shape: tuple[int, 
     height, width = (side // 4 * 4 for side in thin.shape)
     expected = thin[:height, :width].reshape(height // 4, 4, width // 4, 4).mean((1, 3))
     assert np.abs(coarse - expected).max() < 1e-3
+    rows, columns = grid_of(thin)
+    tall, wide = (side // count for side, count in zip(thin.shape, (rows, columns), strict=True))
+    blocks = thin[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide).mean((1, 3), dtype=np.float64)
+    assert np.abs(block_means(thin) - blocks.ravel()).max() < 1e-3
 
 
 def test_kinds_flags_and_what_is_meant_are_kinds() -> None:

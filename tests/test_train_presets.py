@@ -16,9 +16,9 @@ from qclip_ffmpeg.presets import read_toml
 from qclip_ffmpeg.train.compare import ComparePreset
 from qclip_ffmpeg.train.config import ModelPreset, TrainRecipe, model_config
 from qclip_ffmpeg.train.labels import read_label_file
-from qclip_ffmpeg.train.loop import MODEL_FILE
 from qclip_ffmpeg.train.recipe import LadderPreset
 from qclip_ffmpeg.train.run import train
+from qclip_ffmpeg.train.run_folder import MODEL_FILE
 from qclip_ffmpeg.train.splits import SplitRecipe
 
 pytest_plugins = ["train_fixtures"]

@@ -13,20 +13,10 @@ from benchmarks.accuracy.peers import NOT_RUN, PEERS, Peer
 from benchmarks.accuracy.scores import Scores
 from benchmarks.accuracy.worker import OURS
 from qclip_ffmpeg.files import write_atomically
+from qclip_ffmpeg.train.bootstrap import RESAMPLES, Figure, Floats, bootstrapped, draws, ratio, weighted_spearman
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.evaluate import PAIRS_APART, write_csv, write_json
-from qclip_ffmpeg.train.metrics import (
-    RESAMPLES,
-    Figure,
-    Figures,
-    Floats,
-    bootstrapped,
-    draws,
-    figures,
-    ratio,
-    share_of_pairs_right,
-    weighted_spearman,
-)
+from qclip_ffmpeg.train.metrics import Figures, figures, share_of_pairs_right
 
 OUR_TITLE = "**qclip-ffmpeg**"
 LEAST_CPU_S = 1e-4

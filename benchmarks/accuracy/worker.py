@@ -28,8 +28,8 @@ from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.scorer import Scorer, WindowViews
 from qclip_ffmpeg.showing import shown_of
 from qclip_ffmpeg.train.clips import SamplingRecipe, clip_views
-from qclip_ffmpeg.train.loop import MODEL_FILE
 from qclip_ffmpeg.train.run import TEST_FILE
+from qclip_ffmpeg.train.run_folder import MODEL_FILE
 from qclip_ffmpeg.views import Display
 
 OURS = "qclip"

@@ -1,9 +1,12 @@
 """What people see: stderr for people, stdout for data. Progress, tables, errors, and how a command ends."""
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -61,6 +64,35 @@ def fail(name: str, message: str) -> None:
 
 def warn(name: str, message: str) -> None:
     stderr.print(f"{name}: {message}", style="yellow", soft_wrap=True)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """SIGTERM stops the block as Ctrl-C does, so that what there is gets written, and ends the process after it.
+
+    A second one ends it at once. Where the signal is ignored, or is somebody else's, that is left as it is.
+
+    Yields:
+        Says whether it came.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield lambda: False
+        return
+    came = False
+
+    def stop(*_: object) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if came:  # who sent it sees that it was obeyed
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class ProbeProgress:

@@ -137,7 +137,7 @@ def command(context: click.Context, /, inputs: tuple[str, ...], ladders: tuple[s
     content and are judged at one display.
     """
     from qclip_ffmpeg.gate import judge
-    from qclip_ffmpeg.gate_inputs import read_baseline
+    from qclip_ffmpeg.gate.inputs import read_baseline
     from qclip_ffmpeg.ladder_inputs import entries_of
 
     policy = asked_policy(options)
@@ -206,8 +206,8 @@ def measure(
 
     What cannot be compared is refused before anything is scored.
     """
-    from qclip_ffmpeg.gate_checks import check_rungs
-    from qclip_ffmpeg.gate_inputs import read_sidecar, rung_of
+    from qclip_ffmpeg.gate.checks import check_rungs
+    from qclip_ffmpeg.gate.inputs import read_sidecar, rung_of
 
     read = {entry.name: read_sidecar(entry) for entry in entries if entry.is_sidecar}
     media = [entry for entry in entries if not entry.is_sidecar]
@@ -279,7 +279,7 @@ def save_sidecar(folder: Path, entry: "Entry", track: "QualityTrack") -> None:
 def save_baseline(path: Path, rungs: Sequence["Rung"], report: "GateReport") -> int:
     """The file of --save-baseline. Returns the exit code; one that would let a worse ladder pass is not written."""
     from qclip_ffmpeg.files import write_atomically
-    from qclip_ffmpeg.gate_inputs import baseline_json
+    from qclip_ffmpeg.gate.inputs import baseline_json
     from qclip_ffmpeg.ladder import in_order
 
     if not report.passed:

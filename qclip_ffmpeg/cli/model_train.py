@@ -1,5 +1,6 @@
 """qclip-model train, evaluate and compare: rated videos and a preset -> models, and how good they are."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,13 @@ from qclip_ffmpeg.cli.params import together
 from qclip_ffmpeg.errors import UsageError
 
 if TYPE_CHECKING:
+    from qclip_ffmpeg.scorer import Device
+    from qclip_ffmpeg.train.activations import Progress
     from qclip_ffmpeg.train.config import DataPreset
     from qclip_ffmpeg.train.evaluate import Evaluation
 
 R = TypeVar("R", bound="DataPreset")
+T = TypeVar("T")
 
 data_options = together(
     click.option(
@@ -91,16 +95,7 @@ def train_command(preset: Path, start: str | None, folder: Path, more_labels: tu
         recipe = msgspec.structs.replace(recipe, more_data=more_data)
     if start is not None:
         recipe = msgspec.structs.replace(recipe, start=str(Path(start).absolute()) if Path(start).exists() else start)
-    with progress_bar(options["quiet"]) as progress:
-        results = train(
-            recipe,
-            preset.parent,
-            folder,
-            progress,
-            backbone_file=options["backbone_file"],
-            device=options["device"],
-            threads=options["threads"],
-        )
+    results = carried_out(train, recipe, preset, folder, options)
     if not options["quiet"]:
         without_epochs = "nothing trained" if recipe.optimiser.ridge is None else "ridge regression"
         for number, result in enumerate(results):
@@ -142,7 +137,7 @@ def evaluate_command(
     from qclip_ffmpeg.train.config import DataPreset
     from qclip_ffmpeg.train.evaluate import evaluate, measured_by, score_clips, write_evaluation
     from qclip_ffmpeg.train.labels import read_label_file
-    from qclip_ffmpeg.train.loop import STATE_FILE
+    from qclip_ffmpeg.train.run_folder import STATE_FILE
     from qclip_ffmpeg.views import Display
 
     recipe = with_options(read_toml(preset, DataPreset), options)
@@ -180,16 +175,7 @@ def compare_command(preset: Path, folder: Path, **options: Any) -> int:
     from qclip_ffmpeg.train.compare import ComparePreset, compare, markdown
 
     recipe = with_options(read_toml(preset, ComparePreset), options)
-    with progress_bar(options["quiet"]) as progress:
-        rows = compare(
-            recipe,
-            preset.parent,
-            folder,
-            progress,
-            backbone_file=options["backbone_file"],
-            device=options["device"],
-            threads=options["threads"],
-        )
+    rows = carried_out(compare, recipe, preset, folder, options)
     if not options["quiet"]:
         click.echo(markdown(rows), nl=False)
     return console.EXIT_COULD_NOT_MEASURE if any(row.failed for row in rows) else 0
@@ -210,6 +196,19 @@ def with_options(recipe: R, options: dict[str, Any]) -> R:
         cache = getattr(recipe, "cache", None)
         changed["cache"] = msgspec.structs.replace(cache, folder=folder) if cache else CacheRecipe(folder=folder)
     return msgspec.structs.replace(recipe, **changed)
+
+
+def carried_out(
+    work: "Callable[[R, Path, Path, Progress, Path | None, Device, int | None], T]",
+    recipe: R,
+    preset: Path,
+    folder: Path,
+    options: dict[str, Any],
+) -> T:
+    """What a run of training comes to: where and how it runs is what `training_options` and `run_options` say."""
+    with progress_bar(options["quiet"]) as progress:
+        backbone_file, device, threads = (options[name] for name in ("backbone_file", "device", "threads"))
+        return work(recipe, preset.parent, folder, progress, backbone_file, device, threads)
 
 
 def figures_line(found: "Evaluation") -> str:

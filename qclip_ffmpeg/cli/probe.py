@@ -210,7 +210,11 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     outputs += picture_outputs(options["plot"], options["html"], sources, input_options(options, threads=1))
     check_taps(options, sources, outputs)
     at_once = [output for output in outputs if options["live"] and is_live(output)]
-    with teed(options["tee"]) as cut_off, LiveLines(at_once) as lines:
+    with (
+        console.sigterm_as_ctrl_c() as terminated,
+        teed(options["tee"], terminated) as cut_off,
+        LiveLines(at_once) as lines,
+    ):
         tracks, code = read_sidecars(sources) if options["from_sidecar"] else measure(sources, options, lines, cut_off)
         lines.end(tracks[0])
         at_the_end = [output for output in outputs if output not in at_once]
@@ -289,8 +293,8 @@ def measure(
     tracks: list[QualityTrack] = []
     codes: list[int] = []
 
-    def on_segment(measurement: "Measurement", segment: "SegmentScore") -> None:
-        lines.add(measurement, segment)
+    def on_segment(measurement: "Measurement", _: "SegmentScore") -> None:
+        lines.add(measurement)
         progress.update(measurement.name, measurement.frame_count, measurement.done_s, measurement.expected_s)
 
     def announced() -> Iterator[str]:

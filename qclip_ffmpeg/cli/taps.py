@@ -1,7 +1,7 @@
 """--tee, --live and --drop: refused early where they make no sense, a stream passed on, lines written as they come."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -70,11 +70,15 @@ def is_live(output: Output) -> bool:
 
 
 @contextmanager
-def teed(asked: bool) -> Iterator[Callable[[], str | None]]:
+def teed(asked: bool, terminated: Callable[[], bool]) -> Iterator[Callable[[], str | None]]:
     """Standard input flows on to standard output from here on; what is read as standard input is a copy of it.
 
     The copy may be left unread: it ends with the block, which is left when the last byte has flowed. What goes wrong
     in the block is said at once, not then.
+
+    Args:
+        asked: whether --tee was given; nothing happens without.
+        terminated: whether the process is to end, so that the stream ends with the block.
 
     Yields:
         Says why the stream could not be passed on, where it could not.
@@ -93,11 +97,14 @@ def teed(asked: bool) -> Iterator[Callable[[], str | None]]:
     finally:
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), STDIN_FD)
-        tee.wait()
+        if not terminated():
+            tee.wait()
 
 
 class LiveLines:
     """NDJSON that is written while a track is measured: a line at a time, at its place, for whoever follows it.
+
+    Where the block fails after a line was written, the last line is a summary all the same, of what had been measured.
 
     Args:
         outputs: those that are written so; files are emptied first.
@@ -110,6 +117,8 @@ class LiveLines:
         self._open: list[tuple[Output, int]] = []  # with the descriptor it is written to
         self._files = ExitStack()
         self._began = False
+        self._segments = 0  # that have a line
+        self._under_way: Measurement | None = None
 
     def __enter__(self) -> "LiveLines":
         for output in self._asked:
@@ -120,23 +129,28 @@ class LiveLines:
             self._open.append((output, descriptor))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._files.close()
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        with self._files:
+            if self._under_way is not None and isinstance(error, Exception) and not isinstance(error, OSError):
+                why = (str(error) or type(error).__name__).splitlines()[0]
+                self._under_way.problems.append(f"the measurement failed: {why}")
+                self.end(self._under_way.track())
 
-    def add(self, measurement: "Measurement", scored: "SegmentScore") -> None:
-        """Write the line of a segment."""
-        from qclip_ffmpeg.emit import ndjson
-
+    def add(self, measurement: "Measurement") -> None:
+        """Write the lines of the segments that came."""
         if self._open:
+            self._under_way = measurement
             self._begin(measurement.track)
-            self._write(ndjson.segment(scored))
+            self._write_segments(measurement.segments)
 
     def end(self, track: "QualityTrack") -> None:
         """Write the summary line."""
         from qclip_ffmpeg.emit import ndjson
 
+        self._under_way = None
         if self._open:
             self._begin(lambda: track)
+            self._write_segments(track.segments)  # of which a signal may have kept the last
             self._write(ndjson.end(track))
 
     def _begin(self, track: Callable[[], "QualityTrack"]) -> None:
@@ -145,6 +159,14 @@ class LiveLines:
         if not self._began:
             self._write(ndjson.header(track()))
             self._began = True
+
+    def _write_segments(self, segments: Sequence["SegmentScore"]) -> None:
+        """The lines of those that have none yet."""
+        from qclip_ffmpeg.emit import ndjson
+
+        for segment in segments[self._segments :]:
+            self._write(ndjson.segment(segment))
+            self._segments += 1
 
     def _write(self, line: bytes) -> None:
         for output, descriptor in list(self._open):

@@ -10,6 +10,9 @@
 Every frame leaves a Look: block means of its luma thumbnail. The detectors see one Look at a time, in order, so it does
 not matter in what portions frames arrive, and hold a few seconds of them at most. A frame is judged when the two after
 it are known.
+
+Frames are looked at AT_ONCE: between two frames a decoder fills the caches of the processor with its own, and what is
+done a frame takes twice as long then. Whoever asks at the end of a segment hears of all its frames.
 """
 
 from collections import deque
@@ -24,7 +27,7 @@ from qclip_ffmpeg.temporal.cuts import Cuts
 from qclip_ffmpeg.temporal.drops import Drops
 from qclip_ffmpeg.temporal.flicker import Flicker
 from qclip_ffmpeg.temporal.light import BLACK_MARGIN, Black, Fades
-from qclip_ffmpeg.temporal.looks import Look, Looker
+from qclip_ffmpeg.temporal.looks import Look, Looker, Seen
 from qclip_ffmpeg.temporal.repeats import Repeats
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import Timeline
@@ -33,6 +36,8 @@ from qclip_ffmpeg.track import EVENT_FLAGS, Event
 BLACK_LIMITED = 16.0
 """8-bit code value of black in limited range; 0 in full."""
 DEFAULT_FRAME_S = Fraction(1, 25)
+AT_ONCE = 24
+"""Frames that are looked at together; their thumbnails are held, not their pictures."""
 ACTIVITIES = 600
 """Frames whose activity is remembered for the window they are in: the last of a longer one."""
 UNLIKE_AFTER_FREEZE = 0.8
@@ -50,6 +55,7 @@ class TemporalWatch:
     def __init__(self, info: VideoInfo) -> None:
         black = BLACK_LIMITED if info.color_range == "limited" else 0.0
         frame_s = 1 / info.frame_rate if info.frame_rate else None
+        self._waiting: list[Seen] = []
         self._looker = Looker(black + BLACK_MARGIN)
         self._cuts = Cuts()
         shown_s = float(frame_s or DEFAULT_FRAME_S)
@@ -73,27 +79,37 @@ class TemporalWatch:
         """
         held: deque[Frame] = deque()
         for frame in frames:
-            judged = self.see(frame)
+            self.see(frame)
             if not mark_scenes:
                 yield frame
                 continue
             held.append(frame)
-            for is_cut in judged:
+            for is_cut in self._catch_up():
                 yield marked(held.popleft(), is_cut)
         if mark_scenes:
             yield from (marked(frame, is_cut) for frame, is_cut in zip(held, self._judge_rest(), strict=True))
 
-    def see(self, frame: Frame) -> list[bool]:
-        """Take in the next frame. Of every frame that is judged now: whether it starts a scene."""
-        self._end_s = float(frame.time_s) + float(frame.duration_s)
-        self._note(self._stamps.add(frame))
-        if (look := self._looker.look(frame)) is None:
-            self._too_small = True
-            judged = [*self._judge_rest(), False]
-            self._note(self._black.end(float(frame.time_s)))  # nobody knows whether it stays black
-            return judged
-        self._activities.append((look.time_s, look.activity))
-        return [self._take(judged, cut) for judged, cut in self._cuts.add(look)]
+    def see(self, frame: Frame) -> None:
+        """Take in the next frame."""
+        self._waiting.append(Seen(frame.thumbnail, frame.time_s, frame.duration_s, frame.pts, frame.keyframe))
+        if len(self._waiting) == AT_ONCE:
+            self._catch_up()
+
+    def _catch_up(self) -> list[bool]:
+        """Look at the frames that wait for it. Of every frame that is judged now: whether it starts a scene."""
+        frames, self._waiting = self._waiting, []
+        judged = []
+        for frame, look in zip(frames, self._looker.looks(frames), strict=True):
+            self._end_s = float(frame.time_s) + float(frame.duration_s)
+            self._note(self._stamps.add(frame))
+            if look is None:
+                self._too_small = True
+                judged += [*self._judge_rest(), False]
+                self._note(self._black.end(float(frame.time_s)))  # nobody knows whether it stays black
+                continue
+            self._activities.append((look.time_s, look.activity))
+            judged += [self._take(*known) for known in self._cuts.add(look)]
+        return judged
 
     def look(self, window: Window) -> frozenset[str]:
         """Look closely at the frames that were picked of the window that is just over.
@@ -101,6 +117,7 @@ class TemporalWatch:
         Returns:
             What happened in it, as flags of its segment, as far as is known by now.
         """
+        self._catch_up()
         start_s, end_s = float(window.start_s), float(window.end_s)
         activity = sorted(activity for time_s, activity in self._activities if start_s <= time_s < end_s)
         event = combing(window.frames, start_s, end_s, activity[len(activity) // 2] if activity else 0.0)
@@ -112,6 +129,7 @@ class TemporalWatch:
 
     def end(self) -> None:
         """No frame follows: what is under way is over."""
+        self._catch_up()
         self._judge_rest()
         self._note(self._repeats.end())
         self._note(self._black.end(self._end_s))

@@ -59,18 +59,20 @@ BAD_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Combs:
-    """How combed a picture is, or several, by shifts across and by shifts down."""
+    """How combed a picture is, by shifts across and by shifts down."""
 
     explained: NDArray[np.float64]
     """(2, 3): mean over the blocks of what alternation and the two other orders explain, across and down."""
     share: NDArray[np.float64]
     """(2, 3): of the blocks, those of which they explain EXPLAINED."""
+    combed: NDArray[np.bool_]
+    """(2, bands, blocks across): those that alternation explains, across and down."""
 
-    @property
-    def over(self) -> NDArray[np.float64]:
-        """(2,): what alternation explains over the most of the others."""
-        most: NDArray[np.float64] = self.explained[:, 1:].max(axis=1)
-        return self.explained[:, 0] / (most + FLOOR)
+
+def over_others(explained: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`Combs.explained`, of one picture or several -> (2,): what alternation explains over the most of the others."""
+    most: NDArray[np.float64] = explained[:, 1:].max(axis=1)
+    return explained[:, 0] / (most + FLOOR)
 
 
 @cache
@@ -87,7 +89,8 @@ def combs(bands: Array) -> Combs | None:
     if not len(bands) or bands.shape[2] < BLOCK + 2:
         return None
     by_block = told_by_block(bands)
-    return Combs(by_block.mean(axis=(2, 3), dtype=np.float64), (by_block > EXPLAINED).mean(axis=(2, 3)))
+    told = by_block > EXPLAINED
+    return Combs(by_block.mean(axis=(2, 3), dtype=np.float64), told.mean(axis=(2, 3)), told[:, 0])
 
 
 def told_by_block(bands: Array) -> Array:
@@ -95,36 +98,36 @@ def told_by_block(bands: Array) -> Array:
     inner = bands[:, 1:-1, 1:-1]
     above, below = bands[:, :-2, 1:-1], bands[:, 2:, 1:-1]
     rest = inner - (above + below) / 2
-    energy = in_blocks(rest * rest).sum(axis=1)
+    energy = in_blocks((rest * rest).sum(axis=1))
     ways = []
     for slope in ((bands[:, 1:-1, 2:] - bands[:, 1:-1, :-2]) / 2, (below - above) / 2):
-        sums = np.tensordot(orders(), in_blocks(rest * slope), (1, 1))
-        most = energy * in_blocks(slope * slope).sum(axis=1) / BLOCK + NOISE
-        told = sums * sums / most
+        sums = in_blocks(orders() @ (rest * slope))
+        most = energy * in_blocks((slope * slope).sum(axis=1)) / BLOCK + NOISE
+        told = np.moveaxis(sums * sums, 1, 0) / most
         ways.append(np.stack([told[0], told[1], (told[2] + told[3]) / 2]))
     return np.stack(ways)
 
 
-def of_two_fields(pictures: Sequence[Array], way: int) -> float:
+def of_two_fields(pictures: Sequence[tuple[Array, Combs]], way: int) -> float:
     """Share of the combed blocks in which lines two apart are nearer to each other than lines beside each other.
 
     Args:
-        pictures: each (bands, BLOCK + 2, width) in 8-bit code values.
+        pictures: each (bands, BLOCK + 2, width) in 8-bit code values, and what `combs` says of it.
         way: 0 for shifts across, 1 for shifts down.
     """
     combed = nearer = 0
-    for bands in pictures:
-        apart = [in_blocks((bands[:, n:] - bands[:, :-n])[..., 1:-1] ** 2).mean(axis=1) for n in (1, 2)]
-        shown = told_by_block(bands)[way, 0] > EXPLAINED
-        combed += int(np.count_nonzero(shown))
-        nearer += int(np.count_nonzero(shown & (apart[1] < apart[0])))
+    for bands, found in pictures:
+        apart = [in_blocks(((bands[:, n:] - bands[:, :-n])[..., 1:-1] ** 2).mean(axis=1)) for n in (1, 2)]
+        combed += int(np.count_nonzero(found.combed[way]))
+        nearer += int(np.count_nonzero(found.combed[way] & (apart[1] < apart[0])))
     return nearer / combed if combed else 0.0
 
 
 def in_blocks(samples: Any) -> Any:
-    """(bands, lines, width) -> sums along lines, (bands, lines, blocks across)"""
-    bands, lines, width = samples.shape
-    return samples[:, :, : width // BLOCK * BLOCK].reshape(bands, lines, -1, BLOCK).sum(axis=3)
+    """(..., width) -> sums along it, (..., blocks across). As a product it takes a tenth of the time of a sum."""
+    count = samples.shape[-1] // BLOCK
+    blocks = samples[..., : count * BLOCK].reshape(*samples.shape[:-1], count, BLOCK)
+    return blocks @ np.ones(BLOCK, np.float32)
 
 
 def combing(frames: Sequence[Frame], start_s: float, end_s: float, activity: float) -> Event | None:
@@ -142,18 +145,17 @@ def combing(frames: Sequence[Frame], start_s: float, end_s: float, activity: flo
     found = [(bands, combed) for frame in looked_at if (combed := combs(bands := frame.lines())) is not None]
     if not found:
         return None
-    together = Combs(*(np.mean([getattr(c, name) for _, c in found], axis=0) for name in ("explained", "share")))
-    clear = together.over / (ACROSS, DOWN)
-    pictures = [bands for bands, _ in found]
+    explained, shares = (np.mean([getattr(c, name) for _, c in found], axis=0) for name in ("explained", "share"))
+    clear = over_others(explained) / (ACROSS, DOWN)
     certain = CERTAIN if end_s - start_s >= CERTAIN_S else np.inf
     ways = [int(way) for way in np.argsort(-clear) if clear[way] >= LESS]
     sure = [
         w
         for w in ways
-        if clear[w] >= certain or of_two_fields(pictures, w) >= (OF_TWO_FIELDS if clear[w] >= 1 else PLAINLY)
+        if clear[w] >= certain or of_two_fields(found, w) >= (OF_TWO_FIELDS if clear[w] >= 1 else PLAINLY)
     ]
     if not sure:
         return None
     way = sure[0]
-    share = float(together.share[way, 0] - together.share[way, 1:].max())
+    share = float(shares[way, 0] - shares[way, 1:].max())
     return Event("combing", start_s, end_s, min(1.0, max(0.0, share / BAD_SHARE)), min(1.0, float(clear[way]) / 2))

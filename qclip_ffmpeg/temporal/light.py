@@ -71,7 +71,7 @@ class Fades:
         self._plain = False
 
     def add(self, look: Look, is_cut: bool) -> Iterator[Event]:
-        mean = float(look.light.mean())
+        mean = look.mean
         now = Moment(look.time_s, mean)
         plain = look.plain and (mean <= self._black + BLACK_MARGIN or mean >= WHITE)
         if look.first or is_cut:

@@ -15,8 +15,9 @@ from torch import Tensor
 from qclip_ffmpeg.calibration import Calibration, NoiseBand, map_raw, piece_of
 from qclip_ffmpeg.domain import LARGEST_BYTES, Domain, DomainCard
 from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.train.bootstrap import RESAMPLES, Floats, bootstrapped, draws, weighted_spearman
 from qclip_ffmpeg.train.heads import SMALLEST_SPREAD
-from qclip_ffmpeg.train.metrics import RESAMPLES, Floats, bootstrapped, checked, draws, groups, weighted_spearman
+from qclip_ffmpeg.train.metrics import checked, groups
 
 FEWEST_CLIPS, FEWEST_CONTENTS = 30, 10
 MOST_KNOTS, CLIPS_A_KNOT = 12, 20

@@ -17,11 +17,11 @@ from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.model import Frozen, QClip
 from qclip_ffmpeg.scorer import Judged, Scorer, judge_window, stderr_of_mean
 from qclip_ffmpeg.train.activations import Progress
+from qclip_ffmpeg.train.bootstrap import RESAMPLES, Figure, Floats, bootstrapped, draws, weighted_spearman
 from qclip_ffmpeg.train.calibrate import cross_fitted, fit_calibration, fit_domain, noise_band
 from qclip_ffmpeg.train.clips import SamplingRecipe
 from qclip_ffmpeg.train.evaluate import Measured, judged_clips, measured_by
 from qclip_ffmpeg.train.labels import Clip
-from qclip_ffmpeg.train.metrics import RESAMPLES, Figure, Floats, bootstrapped, draws, weighted_spearman
 
 
 class Seen(NamedTuple):

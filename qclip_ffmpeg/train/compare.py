@@ -17,13 +17,14 @@ from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
+from qclip_ffmpeg.train.bootstrap import Figure
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_config, backbone_path, check_recipe, model_config
 from qclip_ffmpeg.train.evaluate import write_csv, write_json
 from qclip_ffmpeg.train.labels import read_label_file
-from qclip_ffmpeg.train.loop import DivergedError, learned, refuse_another_run, training_places
-from qclip_ffmpeg.train.metrics import Figure
+from qclip_ffmpeg.train.loop import DivergedError, learned, training_places
 from qclip_ffmpeg.train.plots import intervals_png
 from qclip_ffmpeg.train.run import Job, SplitResult, check_start, link_backbone, run_id_of, started, train_split
+from qclip_ffmpeg.train.run_folder import refuse_another_run
 from qclip_ffmpeg.train.splits import splits
 
 Table = dict[str, Any]

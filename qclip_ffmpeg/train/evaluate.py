@@ -1,7 +1,5 @@
 """Scores of a model beside the labels of a data set: figures, predictions and pictures, written to a folder."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,16 +13,17 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.ahead import run_ahead
 from qclip_ffmpeg.checkpoint import Card
 from qclip_ffmpeg.description import library_versions
+from qclip_ffmpeg.emit.csv import csv_table
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.scorer import Judged, Scorer
 from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import CLIPS_AHEAD, Progress
+from qclip_ffmpeg.train.bootstrap import Figure
 from qclip_ffmpeg.train.clips import SamplingRecipe, views_of
 from qclip_ffmpeg.train.labels import Clip
 from qclip_ffmpeg.train.metrics import (
     ContentFigures,
-    Figure,
     Figures,
     figures,
     fit_logistic,
@@ -127,11 +126,7 @@ def write_json(path: Path, content: Struct | Sequence[Struct]) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write records as a CSV with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_table(columns, rows))
 
 
 def write_evaluation(folder: Path, found: Evaluation, clips: Sequence[Clip], scores: NDArray[np.float64]) -> None:

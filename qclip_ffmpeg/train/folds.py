@@ -11,7 +11,7 @@ from qclip_ffmpeg.train.calibration_run import NoiseClips, Seen, calibrated
 from qclip_ffmpeg.train.config import TrainRecipe
 from qclip_ffmpeg.train.evaluate import evaluate, measured_by, write_evaluation, write_json
 from qclip_ffmpeg.train.labels import Clip
-from qclip_ffmpeg.train.loop import MODEL_FILE
+from qclip_ffmpeg.train.run_folder import MODEL_FILE
 from qclip_ffmpeg.train.splits import Split
 
 

@@ -10,7 +10,6 @@ goes on where it was, several shards may fill one folder, and whoever comes last
 
 import argparse
 import csv
-import io
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from qclip_ffmpeg.emit.csv import csv_table
 from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.files import make_folder, write_atomically
 from qclip_ffmpeg.presets import read_toml
@@ -115,11 +115,7 @@ def frame_step_of(fault: str, frame_rate_share: float) -> int:
 
 def write_rows(path: Path, rows: Iterable[LabelledEncode]) -> None:
     """Write rows as CSV with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(LabelledEncode)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_table([f.name for f in fields(LabelledEncode)], (asdict(row) for row in rows)))
 
 
 def read_labels(path: Path) -> list[LabelledEncode]:

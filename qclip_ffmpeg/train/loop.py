@@ -1,11 +1,10 @@
-"""Train what stands beside the frozen towers, on one split of a data set. Everything of it fits this file.
+"""Train what stands beside the frozen towers, on one split of a data set. What it keeps is in `run_folder`.
 
 Every step draws clips in an order that follows from the seed and the epoch, so a run that was killed goes on from its
 last whole epoch as if nothing had been. The epoch is chosen on the validation part; the test part is only ever scored
 with that one.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -16,52 +15,38 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from msgspec import Struct
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from qclip_ffmpeg.checkpoint import Card, LoadedModel, check_tensors, save_checkpoint
+from qclip_ffmpeg.checkpoint import LoadedModel, check_tensors
 from qclip_ffmpeg.errors import ModelError, QClipError, UsageError
-from qclip_ffmpeg.files import make_folder, write_atomically
+from qclip_ffmpeg.files import make_folder
 from qclip_ffmpeg.heads import StandardisedHead
 from qclip_ffmpeg.model import Frozen, QClip, level_prompts
 from qclip_ffmpeg.scorer import Precision
-from qclip_ffmpeg.track import ModelStatus
 from qclip_ffmpeg.train.activations import Activations, Progress, joined
 from qclip_ffmpeg.train.config import OptimiserRecipe
 from qclip_ffmpeg.train.heads import feature_weights, standardise, start_at_ridge
 from qclip_ffmpeg.train.labels import Clip
 from qclip_ffmpeg.train.losses import plcc_loss, rank_loss
 from qclip_ffmpeg.train.plots import curves_png
-from qclip_ffmpeg.train.splits import Split
+from qclip_ffmpeg.train.run_folder import (
+    CURVES_FILE,
+    STATE_FILE,
+    EpochRow,
+    State,
+    damaged,
+    read_state,
+    write_log,
+    write_state,
+)
+from qclip_ffmpeg.train.splits import Split, share_of_contents
 
-STATE_FILE, LOG_FILE, CURVES_FILE, MODEL_FILE = "state.safetensors", "log.jsonl", "curves.png", "model.safetensors"
 SCORED_AT_ONCE = 8  # clips
 DRAWN_EVERY_S = 10.0  # a picture takes longer than an epoch of few clips
-UNMAPPED = (1.0, 0.0)  # the score map that changes nothing
 
 
 class DivergedError(QClipError):
     """Training left the finite numbers."""
-
-
-class EpochRow(Struct, omit_defaults=True):
-    """One line of the log."""
-
-    epoch: int
-    """From 1."""
-    loss: float
-    """Mean over the steps of PLCC loss + rank_weight x rank loss."""
-    plcc_loss: float
-    rank_loss: float
-    learning_rate: float
-    """At the end of the epoch."""
-    val_srocc: float | None = None
-    val_plcc: float | None = None
-    """Of the raw score."""
-    best: bool = False
-    """This epoch's tensors are the result."""
 
 
 class Trainer:
@@ -324,82 +309,47 @@ class Trainer:
         return {name: tensor.cpu().clone() for name, tensor in self.qclip.trained_tensors().items()}
 
     def _save_state(self) -> None:
-        """All that a killed run needs to go on, in one file."""
         moments = {
-            f"optimiser.{name}.{key}": value.cpu()
+            f"{name}.{key}": value.cpu()
             for name, parameter in self.parameters.items()
             for key, value in self.optimiser.state.get(parameter, {}).items()
         }
-        now = {f"now.{name}": tensor for name, tensor in self._trained().items()}
-        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
-        about = {
-            "run_id": self.run_id,
-            "spent_s": str(self.spent_s),
-            "rows": msgspec.json.encode(self.rows).decode(),
-            "scaler": json.dumps(self.scaler.state_dict()),
-        }
-        tensors = {name: tensor.contiguous() for name, tensor in (now | best | moments).items()}
-        write_atomically(self.folder / STATE_FILE, save(tensors, metadata=about))
+        scaler = self.scaler.state_dict()
+        state = State(self.rows, self.spent_s, scaler, self._trained(), self.best, moments)
+        write_state(self.folder, self.run_id, state)
 
     def _resume(self) -> bool:
         """Go on from the state in the folder, if there is one."""
-        if not refuse_another_run(self.folder, self.run_id):
+        state = read_state(self.folder, self.run_id)
+        if state is None:
             return False
-        with safe_open(self.folder / STATE_FILE, framework="pt") as file:
-            about = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
         try:
-            self._restore(about, tensors)
-        except (KeyError, ValueError, msgspec.MsgspecError, ModelError) as error:
-            path = self.folder / STATE_FILE
-            raise UsageError(f"{path}: is damaged ({error}); choose another -o to start again") from None
+            self._restore(state)
+        except (KeyError, ValueError, ModelError) as error:
+            raise damaged(self.folder / STATE_FILE, error) from None
         if self.rows:
             self._write_log()
         return True
 
-    def _restore(self, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
-        """Take everything over from a state file; KeyError, ValueError or ModelError where something is missing."""
-        self.spent_s = float(about["spent_s"])
-        self.rows = msgspec.json.decode(about["rows"], type=list[EpochRow])
-        self.scaler.load_state_dict(json.loads(about["scaler"]))
-        self.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-        self._load({name.removeprefix("now."): t for name, t in tensors.items() if name.startswith("now.")})
+    def _restore(self, state: State) -> None:
+        """Take everything over from a state; KeyError, ValueError or ModelError where something is missing."""
+        self.rows, self.spent_s, self.best = state.rows, state.spent_s, state.best
+        self.scaler.load_state_dict(state.scaler)
+        self._load(state.now)
         # Where float16 overflows in every step of the first epochs, the optimiser has taken none and has no state.
-        took_steps = self.rows and not (self.scaler.is_enabled() and not any("optimiser." in name for name in tensors))
+        took_steps = self.rows and not (self.scaler.is_enabled() and not state.moments)
         for name, parameter in self.parameters.items() if took_steps else ():
-            step, mean, square = (tensors[f"optimiser.{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq"))
+            step, mean, square = (state.moments[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq"))
             if not mean.shape == square.shape == parameter.shape:
                 raise ValueError(f"optimiser.{name} is not as large as its parameter")
             moments = {"exp_avg": mean.to(self.device), "exp_avg_sq": square.to(self.device)}
             self.optimiser.state[parameter] = {"step": step, **moments}
 
     def _write_log(self) -> None:
-        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in self.rows)
-        write_atomically(self.folder / LOG_FILE, lines)
+        write_log(self.folder, self.rows)
         if len(self.rows) == self.recipe.epochs or time.monotonic() - self.drawn_s >= DRAWN_EVERY_S:
             curves_png(self.folder / CURVES_FILE, [msgspec.to_builtins(row) for row in self.rows])
             self.drawn_s = time.monotonic()
-
-
-def refuse_another_run(folder: Path, run_id: str) -> bool:
-    """Whether a folder holds the beginning of this very run; without one it may hold no results.
-
-    Raises:
-        UsageError: it holds another run, or results of one that cannot be told.
-    """
-    path = folder / STATE_FILE
-    if not path.exists():
-        if found := [name for name in (LOG_FILE, MODEL_FILE) if (folder / name).exists()]:
-            raise UsageError(f"{folder}: holds {found[0]} but no state to go on from; choose another -o")
-        return False
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path}: is damaged ({error}); choose another -o to start again") from None
-    if about.get("run_id") != run_id:
-        raise UsageError(f"{folder}: holds a run with another preset or other data; choose another -o")
-    return True
 
 
 def learned(qclip: QClip) -> dict[str, torch.nn.Parameter]:
@@ -425,45 +375,12 @@ def training_places(clips: Sequence[Clip], split: Split, recipe: OptimiserRecipe
     return places
 
 
-def share_of_contents(clips: Sequence[Clip], places: Sequence[int], share: float, seed: int) -> tuple[int, ...]:
-    """The places that belong to a share of the contents, at least one, drawn from the seed. Smaller shares are parts of
-    larger ones."""
-    if share == 1:
-        return tuple(places)
-    contents = sorted({clips[i].content for i in places})
-    drawn = np.random.default_rng(seed).permutation(len(contents))[: max(1, round(share * len(contents)))]
-    kept = {contents[i] for i in drawn}
-    return tuple(i for i in places if clips[i].content in kept)
-
-
 def score_map(scores: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> tuple[float, float] | None:
     """(slope, offset) of the least-squares line from raw scores to labels; None where it does not rise."""
     if len(set(scores.tolist())) < 2:
         return None
     slope, offset = np.polyfit(scores, label, 1)
     return (float(slope), float(offset)) if slope > 0 else None
-
-
-def save_model(
-    folder: Path,
-    model: LoadedModel,
-    run_id: str,
-    description: str,
-    status: ModelStatus,
-    mapped: tuple[float, float],
-    model_id: str | None = None,
-) -> Card:
-    """Write the checkpoint of a run: a few MB, without its backbone. It is called after what decided the run, or
-    what the recipe says."""
-    card = msgspec.structs.replace(
-        model.card,
-        id=model_id or f"qclip-{run_id[:12]}",
-        status=status,
-        description=description,
-        score_map=mapped,
-    )
-    save_checkpoint(folder / MODEL_FILE, card, model.qclip.trained_tensors())
-    return card
 
 
 def batched(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from qclip_ffmpeg.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, canvas, png_bytes
 from qclip_ffmpeg.errors import UsageError
 from qclip_ffmpeg.files import write_atomically
-from qclip_ffmpeg.train.metrics import Figure, Figures, LogisticFit, checked
+from qclip_ffmpeg.train.bootstrap import Figure
+from qclip_ffmpeg.train.metrics import Figures, LogisticFit, checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

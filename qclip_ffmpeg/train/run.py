@@ -1,8 +1,6 @@
 """A whole training run: a preset, rated videos, a folder -> a model, its log, and its figures on the test part."""
 
-import csv
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +20,7 @@ from qclip_ffmpeg.checkpoint import (
     sha256_of_file,
 )
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.files import make_folder, write_atomically
+from qclip_ffmpeg.files import make_folder
 from qclip_ffmpeg.model import ModelConfig
 from qclip_ffmpeg.scorer import Device, Scorer
 from qclip_ffmpeg.track import ModelStatus
@@ -30,19 +28,11 @@ from qclip_ffmpeg.train.activations import Activations, Progress, clip_hashes
 from qclip_ffmpeg.train.calibrate import check_enough
 from qclip_ffmpeg.train.calibration_run import seen_of
 from qclip_ffmpeg.train.config import BUNDLED, TrainRecipe, backbone_path, untrained
-from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_evaluation, write_json
+from qclip_ffmpeg.train.evaluate import Evaluation, evaluate, measured_by, write_csv, write_evaluation, write_json
 from qclip_ffmpeg.train.folds import calibrate_out_of_fold, in_order
 from qclip_ffmpeg.train.labels import Clip, read_label_file
-from qclip_ffmpeg.train.loop import (
-    MODEL_FILE,
-    UNMAPPED,
-    EpochRow,
-    Trainer,
-    refuse_another_run,
-    save_model,
-    score_map,
-    training_places,
-)
+from qclip_ffmpeg.train.loop import Trainer, score_map, training_places
+from qclip_ffmpeg.train.run_folder import MODEL_FILE, UNMAPPED, EpochRow, refuse_another_run, save_model
 from qclip_ffmpeg.train.splits import Split, splits
 
 VAL_FILE, TEST_FILE = "val.csv", "test.csv"
@@ -307,13 +297,16 @@ def train_split(
 
 def write_labels(path: Path, clips: Sequence[Clip]) -> None:
     """Write the label file of a part, so that it can be calibrated on, or scored by something else."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", "content", "display_height_px"])
-    for clip in clips:
-        name = os.path.relpath(clip.path, path.parent)
-        writer.writerow([name, repr(clip.score), clip.content, clip.display_height_px or ""])
-    write_atomically(path, text.getvalue().encode())
+    rows = [
+        {
+            "file": os.path.relpath(clip.path, path.parent),
+            "label": clip.score,
+            "content": clip.content,
+            "display_height_px": clip.display_height_px or None,
+        }
+        for clip in clips
+    ]
+    write_csv(path, ("file", "label", "content", "display_height_px"), rows)
 
 
 def summary(results: Sequence[SplitResult]) -> Summary:

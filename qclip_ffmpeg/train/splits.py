@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.train.labels import Clip
 
 PARTS = ("train", "val", "test")
 
@@ -110,3 +111,14 @@ def part_sizes(count: int, shares: tuple[float, ...]) -> list[int]:
             sizes[sizes.index(max(sizes))] -= 1
             sizes[i] = 1
     return sizes
+
+
+def share_of_contents(clips: Sequence[Clip], places: Sequence[int], share: float, seed: int) -> tuple[int, ...]:
+    """The places that belong to a share of the contents, at least one, drawn from the seed. Smaller shares are parts of
+    larger ones."""
+    if share == 1:
+        return tuple(places)
+    contents = sorted({clips[i].content for i in places})
+    drawn = np.random.default_rng(seed).permutation(len(contents))[: max(1, round(share * len(contents)))]
+    kept = {contents[i] for i in drawn}
+    return tuple(i for i in places if clips[i].content in kept)

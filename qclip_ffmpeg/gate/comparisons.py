@@ -6,8 +6,8 @@ from itertools import groupby, pairwise
 from statistics import fmean
 
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_noise import any_encode, same_encode, same_segment, uncertain, widened
-from qclip_ffmpeg.gate_rules import Found, Ladder, at_same_time, falls, measure
+from qclip_ffmpeg.gate.noise import any_encode, same_encode, same_segment, uncertain, widened
+from qclip_ffmpeg.gate.rules import Found, Ladder, at_same_time, falls, measure
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Rule
 from qclip_ffmpeg.track import SegmentScore

@@ -11,9 +11,9 @@ from statistics import median
 from typing import NamedTuple
 
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_comparisons import both, by_codec, score_of
-from qclip_ffmpeg.gate_noise import is_same
-from qclip_ffmpeg.gate_rules import Found, Ladder, at_same_time, falls
+from qclip_ffmpeg.gate.comparisons import both, by_codec, score_of
+from qclip_ffmpeg.gate.noise import is_same
+from qclip_ffmpeg.gate.rules import Found, Ladder, at_same_time, falls
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.policy import Rule
 
@@ -77,8 +77,7 @@ def lone_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
     assert rule.max is not None
     chosen = {rung.name for rung in rungs}
     found = []
-    for of_codec in by_codec([new for new, old in both(ladder.rungs, ladder) if is_same(new, old)]):
-        points = [point for rung in of_codec if (point := rate_change(rung, ladder.baseline[rung.name]))]
+    for points in held_together(ladder):
         for lost in lost_alone(points, rule.max):
             rung = lost.point.rung
             if rung.name in chosen:
@@ -95,6 +94,36 @@ def lone_drop(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> list[Found]:
                         moments=seconds or worst_segments(rung.track),
                     )
                 )
+    return found
+
+
+def held_together(ladder: Ladder) -> list[list[RateChange]]:
+    """What became of the rungs of each codec that can be held against each other."""
+    return [
+        [point for rung in of_codec if (point := rate_change(rung, ladder.baseline[rung.name]))]
+        for of_codec in by_codec([new for new, old in both(ladder.rungs, ladder) if is_same(new, old)])
+    ]
+
+
+def passed_over(rungs: Sequence[Rung], ladder: Ladder) -> dict[str, list[str]]:
+    """Names of the rungs that `lone_drop` cannot judge, by the reason.
+
+    Those that the baseline lacks are not among them: that they are not compared is said for all rules.
+    """
+    points = held_together(ladder)
+    known = {point.rung.name for of_codec in points for point in of_codec}
+    judged = {point.rung.name for of_codec in points if len(of_codec) > 1 for point in of_codec}
+    found: dict[str, list[str]] = {}
+    for new, old in both(rungs, ladder):
+        if new.name in judged:
+            continue
+        if not is_same(new, old):
+            why = "codec or size are not the baseline's"
+        elif new.name not in known:
+            why = "a bitrate was not measured"
+        else:
+            why = "no other rung of its codec to hold it against"
+        found.setdefault(why, []).append(new.name)
     return found
 
 

@@ -1,14 +1,13 @@
 """judge(): the tracks of a ladder, a policy and a baseline -> GateReport. Pure: nothing is read or written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qclip_ffmpeg import __version__
-from qclip_ffmpeg import gate_comparisons as comparisons
-from qclip_ffmpeg import gate_rules as rules
 from qclip_ffmpeg.emit.chart import worst_segments
-from qclip_ffmpeg.gate_bitrates import lone_drop
-from qclip_ffmpeg.gate_checks import check_rungs, is_measured, noted, selected
-from qclip_ffmpeg.gate_rules import Check, Ladder, moment, result
+from qclip_ffmpeg.gate import comparisons, rules
+from qclip_ffmpeg.gate.bitrates import lone_drop, passed_over
+from qclip_ffmpeg.gate.checks import check_rungs, is_measured, noted, selected
+from qclip_ffmpeg.gate.rules import Check, Ladder, moment, result
 from qclip_ffmpeg.ladder import Rung, analyse, in_order
 from qclip_ffmpeg.policy import Policy, Rule
 from qclip_ffmpeg.track import SCORE_DECIMALS, Tool
@@ -44,6 +43,9 @@ CHECKS_OF_KIND: dict[str, tuple[Check, str]] = {
     "events": (rules.events, "tracks whose events were looked for"),
 }
 
+PASSED_OVER: dict[str, Callable[[Sequence[Rung], Ladder], dict[str, list[str]]]] = {"baseline.lone_drop": passed_over}
+"""By figure: names of the rungs that a rule selects and cannot judge, by the reason."""
+
 
 def judge(
     rungs: Sequence[Rung], policy: Policy, baseline: Sequence[Rung] = (), *, baseline_name: str = ""
@@ -73,10 +75,11 @@ def judge(
     for rule in policy.rules:
         if rule.about.baseline and not baseline:
             continue
-        applied, why = apply(rule, [r for r in ladder.rungs if r.name in chosen[rule.name]], ladder)
+        of_rule = [r for r in ladder.rungs if r.name in chosen[rule.name]]
+        applied, why = apply(rule, of_rule, ladder)
         results += applied
-        if not applied and measured:
-            warnings.append(f"rule {rule.name} ({rule.figure}) was not applied: {why}")
+        if measured:
+            warnings += not_applied(rule, of_rule, ladder, "" if applied else why)
     return GateReport(
         schema="qclip-gate",
         schema_version=REPORT_VERSION,
@@ -101,6 +104,26 @@ def apply(rule: Rule, rungs: Sequence[Rung], ladder: Ladder) -> tuple[list[Resul
     if rule.figure.startswith("baseline.bd_") and ladder.analysis and ladder.analysis.no_bd:
         why = ladder.analysis.no_bd
     return [result(rule, found) for found in check(rule, rungs, ladder)], why
+
+
+def not_applied(rule: Rule, rungs: Sequence[Rung], ladder: Ladder, why: str) -> list[str]:
+    """What a reader should know of a rule that was not applied, or not to all rungs it selects: a sentence or none.
+
+    Args:
+        rule: the rule.
+        rungs: that it selects.
+        ladder: as `apply` had it.
+        why: it was applied to none of them; empty where it was to some.
+    """
+    without = PASSED_OVER[rule.figure](rungs, ladder) if rule.figure in PASSED_OVER else {}
+    names = ", ".join(f"{', '.join(names)} ({reason})" for reason, names in without.items())
+    if why:
+        said = f"was not applied: {why}" + (f"; {names}" if names else "")
+    elif names:
+        said = f"was not applied to {names}"
+    else:
+        return []
+    return [f"rule {rule.name} ({rule.figure}) {said}"]
 
 
 def not_measured(rung: Rung) -> Result:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from qclip_ffmpeg.emit.names import one_line
 from qclip_ffmpeg.errors import UsageError
-from qclip_ffmpeg.gate_rules import NOT_JUDGED, at_same_time, lasting_s
+from qclip_ffmpeg.gate.rules import NOT_JUDGED, at_same_time, lasting_s
 from qclip_ffmpeg.ladder import Rung, in_order
 from qclip_ffmpeg.policy import Policy, Rule
 from qclip_ffmpeg.track import Model, QualityTrack, Settings
