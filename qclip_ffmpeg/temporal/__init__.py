@@ -105,6 +105,7 @@ class TemporalWatch:
             if look is None:
                 self._too_small = True
                 judged += [*self._judge_rest(), False]
+                self._note(self._black.end(float(frame.time_s)))  # nobody knows whether it stays black
                 continue
             self._activities.append((look.time_s, look.activity))
             judged += [self._take(*known) for known in self._cuts.add(look)]

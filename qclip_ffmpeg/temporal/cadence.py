@@ -1,23 +1,23 @@
 """Lower frame rates inside higher ones: frames shown again at a steady rate.
 
 Dense ones (30 in 60, 24 in 60, 24 in 30) are found by folding: of the last 30 or 60 steps, those at the same place of a
-period are put together. Where the places fall into two groups, still and moving, far apart beside their own spread, and
-the still ones lie as evenly as frames of a lower rate must, that is a cadence. A single step need not be clear:
-encoders make one in ten repeats as lively as half a frame.
+period are put together. What is folded is the progress of each, the share that it has in the way from the frame two
+before it to the frame after it: a third of it where all steps are alike, nothing where a frame is shown again, however
+fast the scene moves and however much encoding adds. Where the places fall into two groups, still and moving, and the
+still ones lie as evenly as frames of a lower rate must, that is a cadence.
 
     place of 5       0     1     2     3     4
-    change           8.1   7.7   7.4   0.3   8.0      24 in 30
-                     7.2   8.3   7.9   2.1   7.6
+    progress         0.49  0.34  0.48  0.02  0.50      24 in 30
+                     0.41  0.35  0.39  0.18  0.43      the same, noisy and coarsely encoded
 
 Sparse ones (24 in 25) have too few repeats to fold: `sparse` finds those.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,52 +28,46 @@ from qclip_ffmpeg.track import Event
 MOVING = 0.8
 """Activity of a scene that moves, in 8-bit code values."""
 SEARCH_EVERY = 12
+REACH = 4
+"""Pictures that tell the progress of the third."""
 PERIODS = (2, 3, 4, 5, 6)
-FLOOR = 0.1
-"""Added to a change before its logarithm is taken: below it nothing is to be seen."""
-TELLING = 2.0
-"""Level of motion, in 8-bit code values, from which on a step tells more than half of what it may: in slower motion the
-encoder repeats frames as it likes."""
-APART = 0.05
-SHARE = 0.15
-"""Logarithm of the moving steps over the still ones, SHARE of each left out where they are nearest, at least APART."""
-LEVEL_REACH = 6
-"""Steps to either side whose mean is the level of motion."""
-STILL_ENOUGH = -2.0
-"""Logarithm of a change over that level: below it a frame is as still as can be."""
-MOST_STILL, MOST_LIVELY = 0.17, 0.34
+FOLDED = (30, 60)
+"""Steps that are folded: clear cadences, and those that need more of them."""
+FLOOR = 0.2
+"""Root mean square of the way of a step, in 8-bit code values, of which nothing is to be seen."""
+LEAST_PROGRESS, MOST_PROGRESS = -0.2, 1.0
+"""What a step has beyond that is the encoder's doing."""
+REPEATED, HELD = 0.21, 0.1
+"""Progress of the steps that are to be still, in the mean, at most: less than two thirds of what each of three alike
+has. HELD where every frame is shown LONG or more: encoders code slow motion so, a picture and those that lean on it."""
+BACK = -0.04
+"""The same, at least: light that flickers goes back, a picture that is shown again does not."""
+LONG = 3
+"""Frames."""
+GAP = 0.15
+"""Progress at the stillest moving place less that at the liveliest still one, at least."""
+CLEAR = 6.0
+"""Difference of the two groups' means over its standard error, at least."""
+LEAST_ERROR = 0.01
+"""Of that, so that a few steps that are alike by chance do not count too much."""
+MOST_STILL, MOST_LIVELY = 0.17, 0.25
 """Share of the steps that are to move, and of those that are to be still, that may be on the wrong side."""
 REMEMBERED = 96
 LATELY, MISFITS = 16, 5
-"""So many misfits among the steps lately end a cadence, unless its two groups are still apart."""
+"""So many misfits among the steps lately end a cadence, unless its two groups are still APART in progress."""
+APART = 0.1
 
 Array = NDArray[np.float64]
-
-
-class Fold(NamedTuple):
-    """What is asked of steps that are folded."""
-
-    steps: int
-    gap: float
-    """Natural logarithm of the change at the stillest moving place over that at the liveliest still one, at least."""
-    clear: float
-    """Difference of the two groups' means over its standard error, at least."""
-    sharp: bool
-    """Few steps of one group may be among those of the other."""
-
-
-FOLDS = (Fold(30, 0.63, 8.4, True), Fold(60, 0.5, 7.0, False))
-"""Clear cadences, and those that encoding has blurred: more steps make up for it."""
+Picture = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A frame and how it differs from the one before."""
+    """A frame and how it differs from the ones around it."""
 
     index: int
     time_s: float
-    change: float
-    """Natural logarithm, FLOOR added."""
+    progress: float
     activity: float
 
 
@@ -85,9 +79,9 @@ class Cadence:
     repeated: frozenset[int]
     """Places in the period that are repeats; the place of a frame is its number's remainder."""
     middle: float
-    """Between still and moving, as `Step.change`."""
+    """Between still and moving, as `Step.progress`."""
     stillness: float
-    """Change of repeated frames over that of new ones."""
+    """Progress of repeated frames, in the mean."""
     start: int = 0
     start_s: float = 0.0
     end_s: float = 0.0
@@ -97,16 +91,11 @@ class Cadence:
         return index % self.period in self.repeated
 
     def fits(self, step: Step) -> bool:
-        return (step.change < self.middle) == self.expects(step.index)
-
-    def shown(self) -> list[int]:
-        """How long each new frame of a period is shown, in frames."""
-        new = sorted(set(range(self.period)) - self.repeated)
-        return [b - a for a, b in pairwise([*new, new[0] + self.period])]
+        return (step.progress < self.middle) == self.expects(step.index)
 
 
 class Cadences:
-    """Looks -> repeat events of dense cadences. Holds REMEMBERED numbers.
+    """Looks -> repeat events of dense cadences. Holds REMEMBERED numbers and REACH looks.
 
     Args:
         frame_s: how long a frame is shown, on average, in seconds.
@@ -114,7 +103,9 @@ class Cadences:
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
+        self._looks: deque[Look] = deque(maxlen=REACH)
         self._steps: deque[Step] = deque(maxlen=REMEMBERED)
+        self._first: Look | None = None
         self._since_search = 0
         self.current: Cadence | None = None
 
@@ -122,32 +113,40 @@ class Cadences:
         """The cadence that is over with this frame."""
         if look.first:
             yield from self.end()
+            self._first = look
             self._steps.clear()
+            self._looks.clear()
+        self._looks.append(look)
+        if len(self._looks) < REACH:
             return
-        self._steps.append(Step(look.index, look.time_s, float(np.log(look.change + FLOOR)), look.activity))
+        step = self._looks[-2]
+        self._steps.append(Step(step.index, step.time_s, progress([n.coarse for n in self._looks]), step.activity))
         self._since_search += 1
         if self._since_search >= SEARCH_EVERY:
-            self._since_search = 0
             self._search()
         if self.current is not None:
             lately = list(self._steps)[-LATELY:]
             misfits = [step for step in lately if not self.current.fits(step)]
-            if len(misfits) >= MISFITS and self._apart() < FOLDS[-1].gap / 2:
+            if len(misfits) >= MISFITS and self._apart() < APART:
                 self.current.end_s = misfits[0].time_s
                 yield self._ended()
             else:
                 self.current.end_s = look.end_s
 
     def _apart(self) -> float:
-        """How far the two groups of the cadence under way are apart lately: natural logarithm of new over repeated."""
+        """How far the two groups of the cadence under way are apart lately, in progress."""
         assert self.current is not None
-        steps = list(self._steps)[-FOLDS[0].steps :]
-        change, _ = levelled(np.array([step.change for step in steps]))
+        steps = list(self._steps)[-FOLDED[0] :]
+        moved = np.array([step.progress for step in steps])
         is_still = np.array([self.current.expects(step.index) for step in steps])
-        return float(change[~is_still].mean() - change[is_still].mean())
+        return float(moved[~is_still].mean() - moved[is_still].mean())
 
     def end(self) -> Iterator[Event]:
         """What was under way when the video ended."""
+        if self.current is None and self._since_search:
+            self._search()
+            if self.current is not None:
+                self.current.end_s = self._looks[-1].end_s
         if self.current is not None:
             yield self._ended()
 
@@ -156,19 +155,21 @@ class Cadences:
         cadence, self.current = self.current, None
         share = 1 - len(cadence.repeated) / cadence.period
         detail = rates(share / self._frame_s, 1 / self._frame_s)
-        sure = 1 - 0.5 * min(1.0, cadence.stillness / np.exp(-FOLDS[-1].gap))
-        return Event("repeat", cadence.start_s, cadence.end_s, unevenness(cadence.shown()), float(sure), detail)
+        uneven = unevenness(shown_for(cadence.repeated, cadence.period))
+        sure = 1 - 0.5 * max(0.0, min(1.0, cadence.stillness / REPEATED))
+        return Event("repeat", cadence.start_s, cadence.end_s, uneven, sure, detail)
 
     def _search(self) -> None:
         """Fold the last steps; take up what is found, or set anew where still ends and moving begins."""
-        for fold in FOLDS:
-            steps = list(self._steps)[-fold.steps :]
-            if len(steps) < fold.steps or max(step.activity for step in steps) < MOVING:
+        self._since_search = 0
+        for count in FOLDED:
+            steps = list(self._steps)[-count:]
+            if len(steps) < count or max(step.activity for step in steps) < MOVING:
                 return
-            if (found := folded(steps, fold)) is None:
+            if (found := folded(steps)) is None:
                 continue
             if self.current is None:
-                self._begin(found, fold.steps)
+                self._begin(found, count)
             elif (found.period, found.repeated) == (self.current.period, self.current.repeated):
                 self.current.middle = found.middle
             return
@@ -187,74 +188,69 @@ class Cadences:
         while start and not cadence.expects(steps[start].index):
             start += 1
         cadence.start, cadence.start_s = steps[start].index, steps[start].time_s
-        if not start:
-            cadence.start_s = max(0.0, cadence.start_s - self._frame_s)  # the frame before the first step
+        if not start and self._first is not None and steps[0].index - self._first.index < REACH:
+            cadence.start, cadence.start_s = self._first.index, self._first.time_s  # those that have no way yet
         self.current = cadence
 
 
-def folded(steps: list[Step], fold: Fold) -> Cadence | None:
+def progress(pictures: Sequence[Picture]) -> float:
+    """Of REACH pictures, (height, width) in 8-bit code values: the share of the third in the way to the last.
+
+    The step to the third picture is projected on the way from the first to the last, less what all of it gets lighter
+    or darker by. What coding adds to each of the four pictures is in the step or in the way, but not in both: none of
+    it is in their product.
+    """
+    first, before, here, after = pictures
+    step, way = (here - before).ravel(), (after - first).ravel()
+    count = step.size
+    means = float(step.sum()) / count, float(way.sum()) / count
+    along = float(step @ way) / count - means[0] * means[1]
+    length = float(way @ way) / count - means[1] ** 2
+    return max(LEAST_PROGRESS, min(MOST_PROGRESS, along / (length + FLOOR**2)))
+
+
+def folded(steps: list[Step]) -> Cadence | None:
     """The cadence of some steps, of the shortest period; None where there is none."""
     index = np.array([step.index for step in steps])
-    raw = np.array([step.change for step in steps])
-    change, level = levelled(raw)
-    weight = level / (level + TELLING)
+    moved = np.array([step.progress for step in steps])
+    activity = np.array([step.activity for step in steps])
     for period in PERIODS:
         place = index % period
-        means = np.bincount(place, weight * change, period) / np.bincount(place, weight, period)
+        means = np.bincount(place, moved, period) / np.bincount(place, minlength=period)
         order = np.argsort(means)
-        for count in np.flatnonzero(np.diff(means[order]) >= fold.gap) + 1:
+        for count in np.flatnonzero(np.diff(means[order]) >= GAP) + 1:
             repeated = frozenset(order[:count].tolist())
-            if not is_even(repeated, period):
-                continue
             is_still = np.bincount(order[:count], minlength=period).astype(bool)[place]
-            if not are_apart(change, weight, is_still, fold):
-                continue
-            if moves(np.array([step.activity for step in steps]), is_still, fold):
-                middle = float(raw[is_still].mean() + raw[~is_still].mean()) / 2
-                stillness = float(np.exp(change[is_still].mean() - change[~is_still].mean()))
-                return Cadence(period, repeated, middle, stillness)
+            still, moving = float(moved[is_still].mean()), float(moved[~is_still].mean())
+            shown = shown_for(repeated, period)
+            most = HELD if min(shown) >= LONG else REPEATED
+            if not BACK <= still <= most or max(shown) - min(shown) > 1:
+                continue  # or the new frames are not shown as evenly as they can be
+            if np.median(activity[~is_still]) >= MOVING and are_apart(moved, is_still):
+                return Cadence(period, repeated, (still + moving) / 2, still)
     return None
 
 
-def levelled(change: Array) -> tuple[Array, Array]:
-    """Logarithms of changes less the level around them, so that motion may come and go; and that level itself."""
-    around = np.ones(2 * LEVEL_REACH + 1)
-    level = np.convolve(np.exp(change), around, "same") / np.convolve(np.ones(len(change)), around, "same")
-    return np.maximum(change - np.log(level), STILL_ENOUGH), level
-
-
-def are_apart(change: Array, weight: Array, is_still: NDArray[np.bool_], fold: Fold) -> bool:
-    """Whether the still steps are clearly stiller than the others."""
-    (still, error_of_still), (moving, error_of_moving) = (mean_of(change[g], weight[g]) for g in (is_still, ~is_still))
-    if moving - still < fold.clear * np.sqrt(error_of_still**2 + error_of_moving**2 + 1e-4):
+def are_apart(moved: Array, is_still: NDArray[np.bool_]) -> bool:
+    """Whether the others clearly go further than the still steps."""
+    (still, error_of_still), (moving, error_of_moving) = (mean_of(moved[group]) for group in (is_still, ~is_still))
+    error = np.sqrt(error_of_still**2 + error_of_moving**2 + LEAST_ERROR**2)
+    if moving - still < CLEAR * error:
         return False
-    if not fold.sharp:
-        return True
-    lowest, highest = np.sort(change[~is_still]), np.sort(change[is_still])
-    if lowest[int(SHARE * len(lowest))] - highest[-1 - int(SHARE * len(highest))] < APART:
-        return False
-    wrong = (change < (still + moving) / 2) != is_still
+    wrong = (moved < (still + moving) / 2) != is_still
     return bool(wrong[~is_still].mean() <= MOST_STILL and wrong[is_still].mean() <= MOST_LIVELY)
 
 
-def mean_of(change: Array, weight: Array) -> tuple[float, float]:
-    """(weighted mean, its standard error)"""
-    share = weight / weight.sum()
-    mean = float((share * change).sum())
-    return mean, float(np.sqrt(((share * (change - mean)) ** 2).sum()))
-
-
-def moves(activity: Array, is_still: NDArray[np.bool_], fold: Fold) -> bool:
-    """Whether the other steps move, and the still ones less: light that flickers makes a beat, too."""
-    still, moving = (np.log(activity[group] + FLOOR) for group in (is_still, ~is_still))
-    return bool(np.median(activity[~is_still]) >= MOVING and moving.mean() - still.mean() >= fold.gap / 2)
+def mean_of(values: Array) -> tuple[float, float]:
+    """(mean, its standard error)"""
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
 
 @cache
-def is_even(repeated: frozenset[int], period: int) -> bool:
-    """Whether new frames are shown as evenly as they can be: n or n + 1 frames long."""
-    shown = Cadence(period, repeated, 0.0, 0.0).shown()
-    return max(shown) - min(shown) <= 1
+def shown_for(repeated: frozenset[int], period: int) -> list[int]:
+    """How long each new frame of a period is shown, in frames."""
+    new = sorted(set(range(period)) - repeated)
+    return [b - a for a, b in pairwise([*new, new[0] + period])]
 
 
 def unevenness(shown: list[int]) -> float:

@@ -49,6 +49,11 @@ OF_TWO_FIELDS = 0.08
 """Share of the combed blocks in which lines two apart are nearer to each other than lines side by side, at least."""
 CERTAIN = 1.7
 """Times ACROSS or DOWN, from which on that is not asked for. What is drawn has up to 1.6."""
+CERTAIN_S = 0.5
+"""In windows that last so long, at least: pictures next to each other are one look at one texture."""
+LESS, PLAINLY = 0.65, 0.28
+"""Times ACROSS or DOWN, from which on it is enough that a share of PLAINLY is of two fields: where noise alternates in
+many ways, fields still show. Whole pictures have 0.56 at a share of a quarter, and less at more."""
 BAD_SHARE = 0.3
 
 
@@ -142,8 +147,13 @@ def combing(frames: Sequence[Frame], start_s: float, end_s: float, activity: flo
         return None
     explained, shares = (np.mean([getattr(c, name) for _, c in found], axis=0) for name in ("explained", "share"))
     clear = over_others(explained) / (ACROSS, DOWN)
-    ways = [int(way) for way in np.argsort(-clear) if clear[way] >= 1]
-    sure = [w for w in ways if clear[w] >= CERTAIN or of_two_fields(found, w) >= OF_TWO_FIELDS]
+    certain = CERTAIN if end_s - start_s >= CERTAIN_S else np.inf
+    ways = [int(way) for way in np.argsort(-clear) if clear[way] >= LESS]
+    sure = [
+        w
+        for w in ways
+        if clear[w] >= certain or of_two_fields(found, w) >= (OF_TWO_FIELDS if clear[w] >= 1 else PLAINLY)
+    ]
     if not sure:
         return None
     way = sure[0]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qclip_ffmpeg.temporal.cadence import FOLDS, Cadences, unevenness
+from qclip_ffmpeg.temporal.cadence import FOLDED, Cadences, unevenness
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.temporal.runs import LOOSE, Run, Runs
 from qclip_ffmpeg.temporal.sparse import SparseCadence
@@ -35,7 +35,7 @@ class Repeats:
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
         self._near_s = max(NEAR_S, NEAR_FRAMES * frame_s)
-        self._wait_s = max(self._near_s, FOLDS[-1].steps * frame_s)  # until a cadence is known
+        self._wait_s = max(self._near_s, FOLDED[-1] * frame_s)  # until a cadence is known
         self._runs = Runs()
         self._cadences = Cadences(frame_s)
         self._sparse = SparseCadence(frame_s)

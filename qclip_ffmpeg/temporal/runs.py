@@ -41,14 +41,21 @@ SETTLED_STEPS = 3
 """A run may have loose steps at its ends if half of the rest, SETTLED_STEPS at least, has SETTLED at most."""
 MOST_MOVED, ONWARD = 0.2, 0.4
 """`Closer.moved` a step of the run, at most, and `Closer.onward`, at least, of a run that is looked at closely."""
+MOST_SETTLED = 1.0
+"""`Closer.moved` of a run with loose steps at its ends, at most: what settles goes nowhere."""
 MOST_MOVED_STEPS = 4
 """Steps of a longer run that count."""
 TURN = -0.5
 TURN_S, TURN_STEPS = 0.5, 3
 """A camera that turns about (`Closer.onward` below TURN) may stand still for so long, and so many steps or more."""
+STILL_TURN_S, STILL_TURN = 0.17, 0.15
+"""It is as still as STILL_TURN (`Run.stillness`) for so long at most: it slows down before it turns."""
 KEY_FRAME_AFTER = 3
 """Still steps after which a key frame may be as lively as a loose step: it is coded anew. Else, how far the scene moves
 counts. Where every frame is a key frame, none is anything special."""
+CODED_ANEW, NOISE = 0.75, 4.0
+"""Change of such a key frame over the activity beside the run, or in 8-bit code values, at most. Coding anew changes
+noise; with more of a change it is another picture, whose motion cannot be followed."""
 LEAST_BLOCKS = 10.0
 """Blocks that must have a say in that (`blocks_with_a_say`)."""
 JUMP = 1.8
@@ -128,6 +135,8 @@ class Steps:
         """Whether a key frame, which comes after other frames, is the picture that is held."""
         if self.count >= KEY_FRAME_AFTER and look.change < LOOSE * self.edge:
             return True
+        if look.change > max(CODED_ANEW * self.edge, NOISE):
+            return False
         came, here = flow_between(self.before, self.held), flow_between(self.held, look)
         many = blocks_with_a_say(here.product(came.shift, came.shift)) >= LEAST_BLOCKS
         return many and 1 + longer(here, came.shift) <= MOST_MOVED
@@ -162,7 +171,8 @@ class Steps:
         run = self.core(after)
         has_settled = self.count >= SETTLED_STEPS and 2 * self.settled >= self.count
         if run is None and has_settled and self.most <= STILL * beside:
-            run = self._run(whole, after, self.most / beside)
+            closer = Closer(self.before, self.held, whole[-1], after)
+            run = self._run(whole, after, self.most / beside) if abs(closer.moved) <= MOST_SETTLED else None
         if run is not None:
             return None if self._turns(run, whole[-1], after) else run
         most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
@@ -175,7 +185,8 @@ class Steps:
 
     def _turns(self, run: Run, last: Look, after: Look) -> bool:
         """Whether a run is that of a camera that turns about."""
-        if run.count < TURN_STEPS or run.end_s - run.start_s > TURN_S:
+        lasted_s = run.end_s - run.start_s
+        if run.count < TURN_STEPS or lasted_s > (STILL_TURN_S if run.stillness <= STILL_TURN else TURN_S):
             return False
         return Closer(self.before, self.held, last, after).onward < TURN
 

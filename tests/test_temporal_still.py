@@ -1,0 +1,119 @@
+"""Frames that are shown again, on pictures made by hand: what noise, key frames, turns and gaps make of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+import numpy as np
+import pytest
+from test_temporal_light import BLACK, RATE, scene
+from test_temporal_parts import INFO, bands_of, frame, texture
+
+from qclip_ffmpeg.temporal import TemporalWatch
+from qclip_ffmpeg.temporal.cadence import Cadences, Step, folded, progress
+from qclip_ffmpeg.temporal.combing import combing
+from qclip_ffmpeg.temporal.looks import Look, Looker, shrunk
+from qclip_ffmpeg.temporal.runs import Run, Runs
+
+STEP = 4.0
+
+
+def pictures(steps: Sequence[float], noise: float = 0.0) -> Iterator[np.ndarray]:
+    """A pan that goes so many samples on, frame by frame, each with noise of its own."""
+    rng = np.random.default_rng(5)
+    for left in accumulate(steps, initial=120.0):
+        whole = int(left)
+        sides = [scene(1)[:, n : n + 240] for n in (whole, whole + 1)]
+        picture = sides[0] + (left - whole) * (sides[1] - sides[0])
+        yield (picture + noise * rng.standard_normal(picture.shape)).astype(np.float32)
+
+
+def looks(steps: Sequence[float], noise: float = 0.0, keys: Sequence[int] = ()) -> list[Look]:
+    looker = Looker(BLACK)
+    found = [looker.look(frame(n, None, picture)) for n, picture in enumerate(pictures(steps, noise))]
+    return [replace(look, keyframe=look.index in keys) for look in found if look is not None]
+
+
+def cadences(steps: Sequence[float], noise: float = 0.0) -> list[str | None]:
+    detector = Cadences(1 / RATE)
+    events = [event for look in looks(steps, noise) for event in detector.add(look)]
+    return [event.detail for event in (*events, *detector.end())]
+
+
+def runs(steps: Sequence[float], keys: Sequence[int] = ()) -> list[Run]:
+    detector = Runs()
+    return [run for look in looks(steps, keys=keys) if (run := detector.add(look, False)) is not None]
+
+
+@pytest.mark.parametrize("noise", [0.0, 5.0])
+def test_noise_cancels_out_of_the_progress_of_a_frame(noise: float) -> None:
+    def of(steps: Sequence[float]) -> float:
+        return progress([shrunk(picture) for picture in pictures(steps, noise)])
+
+    assert of([2, 2, 2]) == pytest.approx(1 / 3, abs=0.06)
+    assert of([2, 0, 2]) == pytest.approx(0, abs=0.06)
+    assert of([0, 2, 0]) == pytest.approx(1, abs=0.2)
+
+
+def test_a_cadence_is_found_under_noise_that_changes_more_than_motion_does() -> None:
+    assert cadences([2, 2, 0, 2, 2] * 18, noise=10) == ["20 in 25"]
+    assert cadences([2] * 90, noise=10) == []
+
+
+def test_a_cadence_that_is_known_by_the_end_of_a_short_clip_counts() -> None:
+    assert cadences([2, 2, 2, 0] * 8 + [2]) == ["18.75 in 25"]
+
+
+def test_frames_left_out_at_a_steady_rate_and_slow_motion_of_an_encoder_are_no_cadence() -> None:
+    assert cadences([1, 2, 1, 2, 1] * 18) == []
+    assert cadences([0.6, 0.6, 0.6, 3] * 20) == []
+    assert cadences([0, 0, 0, 3] * 20) == ["6.25 in 25"]
+
+
+def test_steps_that_go_back_are_light_and_no_repeats() -> None:
+    def found(still: float) -> bool:
+        moved = np.where(np.arange(30) % 5, still, 0.9) + np.resize([0.01, -0.01], 30)
+        return folded([Step(n, n / RATE, float(p), 3.0) for n, p in enumerate(moved)]) is not None
+
+    assert found(0.0)
+    assert not found(-0.08)
+
+
+def test_a_key_frame_of_another_picture_ends_a_freeze() -> None:
+    [run] = runs([STEP] * 12 + [0] * 6 + [90] + [STEP] * 12, keys=[0, 19])
+    assert (run.first, run.last) == (13, 18)
+
+
+def test_a_camera_that_turns_is_as_still_as_a_freeze_for_a_moment_only() -> None:
+    assert runs([STEP] * 12 + [0] * 3 + [-STEP] * 12) == []
+    [run] = runs([STEP] * 12 + [0] * 6 + [-STEP] * 12)
+    assert (run.first, run.last) == (13, 18)
+
+
+@pytest.mark.parametrize(("shift", "lasted_s", "is_combed"), [(0.3, 4.0, True), (0.3, 0.1, False), (2.0, 0.1, True)])
+def test_pictures_next_to_each_other_are_one_look_at_what_may_be_a_texture(
+    shift: float, lasted_s: float, is_combed: bool
+) -> None:
+    woven = texture(0, 0)
+    woven[1::2] = texture(shift, 0)[1::2]
+    picked = [replace(frame(n, None), read_lines=lambda: bands_of(woven)) for n in range(4)]
+    assert (combing(picked, 0.0, lasted_s, 2.0) is not None) == is_combed
+
+
+def test_fields_that_show_plainly_in_a_part_of_a_noisy_picture_are_enough() -> None:
+    noise = np.random.default_rng(3).normal(0, 30, (120, 320))
+    woven = texture(0, 0)
+    woven[1::2, :20] = texture(2.0, 0)[1::2, :20]
+    for picture, is_combed in ((texture(0, 0), False), (woven, True)):
+        bands = bands_of(picture + noise)
+        assert (combing([replace(frame(0, None), read_lines=bands.copy)], 0.0, 4.0, 2.0) is not None) == is_combed
+
+
+def test_black_ends_where_pictures_are_too_small_to_look_at() -> None:
+    black, small = np.full((135, 240), BLACK, np.float32), np.full((20, 30), BLACK, np.float32)
+    watch = TemporalWatch(INFO)
+    for n, picture in enumerate([scene(1)[:, :240]] * 10 + [black] * 10 + [small] * 25 + [scene(2)[:, :240]] * 10):
+        watch.see(frame(n, None, picture))
+    watch.end()
+    [event] = [event for event in watch.events() if event.kind == "black"]
+    assert (event.start_s, event.end_s) == (10 / RATE, 20 / RATE)
