@@ -8,6 +8,7 @@ import pytest
 from benchmarks.temporal.displacement import all_shifts, own_jump, own_jumps
 from benchmarks.temporal.drop_examples import left_out, source_of, suspects
 from benchmarks.temporal.kept import STILL, source_steps
+from benchmarks.temporal.recipes import flashes, flickers
 from qclip_ffmpeg.frame import Frame
 
 
@@ -83,3 +84,15 @@ def test_a_step_that_is_twice_as_long_is_a_jump_of_the_clip_itself() -> None:
     moved = all_shifts(luma)
     assert [own_jump(*moved[n - 1 : n + 2]) for n in range(2, 6)] == [False, False, True, False]
     assert own_jumps(moved) == [4]
+
+
+def test_light_counts_where_enough_of_it_is_left() -> None:
+    dim = np.full((12, 8, 16), 80, np.uint8)  # 64 over black
+    shown = dim.copy()
+    shown[::2] += 2
+    shown[1::2] -= 2
+    assert flickers(dim, shown)
+    assert not flickers(dim, np.where(shown > 80, 81, dim))
+    assert flashes(dim[:2], dim[:2] + 6)
+    assert flashes(dim[:2], dim[:2] - 6)
+    assert not flashes(dim[:2], np.stack([dim[0] + 6, dim[1]]))

@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.temporal.contents import Clip, Content, Half, half_of, load, rng_for
-from benchmarks.temporal.kept import keeps_repeats
+from benchmarks.temporal.kept import keeps_light, keeps_repeats
 from benchmarks.temporal.recipes import MOVING_ONLY, RECIPES, Damaged, cuts, is_moving, own_drops
 from qclip_ffmpeg.ffmpeg import bundled_executable
 from qclip_ffmpeg.files import replacing
 
 CRFS = (18, 23, 26, 29, 32)
 PRESETS = ("veryfast", "veryfast", "medium")
-REPEATING = {"freeze", "cadence", "judder"}
+REPEATING, SHINING = {"freeze", "cadence", "judder"}, {"flicker", "flash"}
 """Recipes whose damage an encoder may undo."""
 OF_A_PHOTOGRAPH = 3
 """Recipes drawn for it beside `clean`; a video gets all of them, in some variants."""
@@ -143,6 +143,8 @@ def made(item: Item, all_items: list[Item], folder: Path, size_px: tuple[int, in
     if item.recipe in REPEATING and not keeps_repeats(clip, damaged, folder / f"{item.name}.mkv"):
         damaged.truths[0].counts = False
         damaged.ignored |= {"repeat", "judder"}  # what is left of it may look like either
+    if item.recipe in SHINING and not keeps_light(clip, damaged, folder / f"{item.name}.mkv"):
+        damaged.truths[0].counts = False
     return truth_of(item, damaged, crf, moving)
 
 

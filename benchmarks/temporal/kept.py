@@ -1,9 +1,9 @@
-"""Whether an encode still shows a frame again where the recipe did.
+"""Whether an encode still shows what the recipe did: a frame again, or a change of light.
 
 x264 draws frames of slow motion between the pictures before and after them, and skips what hardly changes: a slow pan
 of 24 in 60 leaves it as even steps, or as three pictures that stand still and one that jumps, wherever its own pattern
-of frames falls. The repeats are not in the file then, and neither finding nor missing them counts. It is measured
-against the clean frames, which no detector has.
+of frames falls. A flash of one frame between its key frames it may leave out. What is not in the file counts neither
+if it is found nor if it is missed. It is measured against the clean frames, which no detector has.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.temporal.contents import Clip, Planes, decoded
-from benchmarks.temporal.recipes import Damaged
+from benchmarks.temporal.recipes import Damaged, flashes, flickers
 
 STILL = 0.5
 """Step at repeated frames over that at new ones, in the median, at most."""
@@ -29,6 +29,15 @@ def keeps_repeats(clip: Clip, damaged: Damaged, path: Path) -> bool:
     repeated = [steps[n] for n in numbers if order[n] == order[n - 1]]
     new = [steps[n] for n in numbers if order[n] != order[n - 1]] or [1.0]  # none within a freeze
     return not repeated or float(np.median(repeated)) <= STILL * float(np.median(new))
+
+
+def keeps_light(clip: Clip, damaged: Damaged, path: Path) -> bool:
+    """Of the encode of a clip that flickers or flashes, by what its recipe asks of the frames themselves."""
+    truth = damaged.truths[0]
+    size_px = (clip.planes.shape[2], clip.height_px)
+    shown = decoded(path, size_px, len(clip.planes))[truth.start : truth.end, : clip.height_px]
+    asked = flashes if truth.group == "abrupt" else flickers
+    return asked(clip.luma[truth.start : truth.end], shown)
 
 
 def source_steps(clean: NDArray[np.float32], shown: NDArray[np.float32], order: list[int]) -> NDArray[np.float64]:

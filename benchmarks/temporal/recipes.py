@@ -19,7 +19,7 @@ VISIBLE_MOTION = 0.5
 cannot be seen, and finding it or not counts neither way."""
 LEAST_FLICKER, LEAST_FLASH = 0.03, 0.08
 """Relative change of the mean luma over black, to either side and once: below it nothing is asked of a detector. A
-bright picture clips, and shows less of a gain than was put in."""
+bright picture clips, and shows less of a gain than was put in; an encoder may skip what is left (`kept`)."""
 ROUNDING = 0.9
 """Of that, what is left by rounding to whole code values, at least."""
 LEAST_REPEATS = 4
@@ -168,8 +168,7 @@ def flicker(clip: Clip, rng: np.random.Generator) -> Damaged:
     for picture, w in zip(out, wave, strict=True):
         light = (picture[:height].astype(np.float32) - 16) * (1 + strength * w) + 16
         picture[:height] = np.clip(np.rint(light), 16, 235).astype(np.uint8)
-    change = light_change(clip.planes[first:last, :height], out[first:last, :height])
-    seen = strength >= LEAST_FLICKER and float(np.ptp(change)) / 2 >= ROUNDING * LEAST_FLICKER
+    seen = strength >= LEAST_FLICKER and flickers(clip.luma[first:last], out[first:last, :height])
     return Damaged(out, clip.rate, [Truth("flicker", first, last, seen, f"{strength:.0%}")])
 
 
@@ -182,9 +181,18 @@ def flash(clip: Clip, rng: np.random.Generator) -> Damaged:
     out = clip.planes.copy()
     light = (out[first:last, : clip.height_px].astype(np.float32) - 16) * gain + 16
     out[first:last, : clip.height_px] = np.clip(np.rint(light), 16, 235).astype(np.uint8)
-    change = light_change(clip.planes[first:last, : clip.height_px], out[first:last, : clip.height_px])
-    seen = float(np.abs(change).min()) >= ROUNDING * LEAST_FLASH
+    seen = flashes(clip.luma[first:last], out[first:last, : clip.height_px])
     return Damaged(out, clip.rate, [Truth("flicker", first, last, seen, "abrupt")])
+
+
+def flickers(before: Planes, after: Planes) -> bool:
+    """Whether the light of pictures (frames, height, width) was made to rise and fall by as much as is asked for."""
+    return float(np.ptp(light_change(before, after))) / 2 >= ROUNDING * LEAST_FLICKER
+
+
+def flashes(before: Planes, after: Planes) -> bool:
+    """Whether all of these pictures were made brighter, or darker, by as much as is asked for."""
+    return float(np.abs(light_change(before, after)).min()) >= ROUNDING * LEAST_FLASH
 
 
 def light_change(before: Planes, after: Planes) -> NDArray[np.float64]:
