@@ -148,25 +148,27 @@ class Measurement:
             self.video = video
             self.watch = watch = TemporalWatch(video.info)
             split = settings.cuts == "split"
-            for window in windows(
-                watch.over(video, mark_scenes=split),
-                segment_s=settings.segment_s,
-                frames_per_window=self.frames_per_window,
-                policy=settings.sampling,
-                seed=settings.seed,
-                start_s=self.options.start_s,
-                split_at_cuts=split,
-            ):
-                window = replace(window, flags=window.flags | watch.look(window))
-                if video.damage is not None:  # so this is the last one
-                    window = replace(window, flags=window.flags | {"truncated"})
-                if settings.drop and len(self.pictures) == WINDOWS_IN_HAND:
-                    self.dropped.append(replace(window, frames=()))
-                    continue
-                shown = shown_of(window, video.info, settings.display, config, settings.seed, active)
-                self.pictures.append((active.area_px, active.changed, window.coded_bytes))
-                yield shown
-            watch.end()
+            try:
+                for window in windows(
+                    watch.over(video, mark_scenes=split),
+                    segment_s=settings.segment_s,
+                    frames_per_window=self.frames_per_window,
+                    policy=settings.sampling,
+                    seed=settings.seed,
+                    start_s=self.options.start_s,
+                    split_at_cuts=split,
+                ):
+                    window = replace(window, flags=window.flags | watch.look(window))
+                    if video.damage is not None:  # so this is the last one
+                        window = replace(window, flags=window.flags | {"truncated"})
+                    if settings.drop and len(self.pictures) == WINDOWS_IN_HAND:
+                        self.dropped.append(replace(window, frames=()))
+                        continue
+                    shown = shown_of(window, video.info, settings.display, config, settings.seed, active)
+                    self.pictures.append((active.area_px, active.changed, window.coded_bytes))
+                    yield shown
+            finally:  # what was under way when it was stopped happened, too
+                watch.end()
 
     def report(self, scored: Iterable[SegmentScore]) -> Iterator[SegmentScore]:
         """Take in segments as they are scored, and what was dropped between them; hand them on as they are reported.
@@ -210,7 +212,7 @@ class Measurement:
         problems = [*self.problems, *([damage] if damage else [])]
         segments = list(self.segments)
         until_s = segments[-1].end_s if segments else 0.0  # decoding is ahead of what is scored
-        events = [event for event in self.watch.events() if event.start_s < until_s] if self.watch else []
+        events = self.watch.events(until_s) if self.watch else []
         pooled = pool(segments, self.scorer.model.card.noise_band)
         if self.watch is not None:
             pooled = with_temporal(pooled, events, segments, self.scorer.model.card.score_range)

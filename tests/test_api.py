@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from tiny_track import tiny_track
 import qclip_ffmpeg
 from qclip_ffmpeg import InputError, ProbeSettings, QClipError, Scorer, UsageError, open_video, probe, probe_many
 from qclip_ffmpeg.emit.csv import to_csv
+from qclip_ffmpeg.track import SegmentScore
 
 pytest_plugins = ["model_fixtures"]
 
@@ -127,6 +129,19 @@ def test_ctrl_c_ends_it_with_what_was_measured(clip: Path, tiny_scorer: Scorer) 
 
     tracks = list(probe_many([clip, clip], scorer=tiny_scorer, on_segment=impatient))
     assert [(track.complete, len(track.segments)) for track in tracks] == [(False, 1)]
+
+
+def test_what_was_under_way_when_ctrl_c_came_is_an_event(media: Callable[..., Path], tiny_scorer: Scorer) -> None:
+    dark = media("dark.mp4", 8, source="color=black", c="libx264", preset="ultrafast")
+
+    def impatient(_: object, segment: SegmentScore) -> None:
+        if segment.index == 2:
+            raise KeyboardInterrupt
+
+    settings = ProbeSettings(segment_s=Fraction(1), frames_per_window=1)
+    track = probe(dark, scorer=tiny_scorer, settings=settings, on_segment=impatient)
+    assert (track.complete, len(track.segments)) == (False, 3)
+    assert [(event.kind, event.start_s, event.end_s) for event in track.events] == [("black", 0.0, 3.0)]
 
 
 # Arrays and tables

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import accumulate
 
 import numpy as np
 import pytest
 from test_temporal_light import BLACK, RATE, scene
-from test_temporal_parts import INFO, bands_of, frame, texture
+from test_temporal_parts import INFO, frame
+from test_temporal_pictures import bands_of, texture
 
+from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.temporal import TemporalWatch
 from qclip_ffmpeg.temporal.cadence import Cadences, Step, folded, progress
 from qclip_ffmpeg.temporal.combing import combing
@@ -117,3 +120,47 @@ def test_black_ends_where_pictures_are_too_small_to_look_at() -> None:
     watch.end()
     [event] = [event for event in watch.events() if event.kind == "black"]
     assert (event.start_s, event.end_s) == (10 / RATE, 20 / RATE)
+
+
+def test_a_freeze_ends_where_pictures_are_too_small_to_look_at() -> None:
+    watch, small = TemporalWatch(INFO), np.full((20, 30), 100, np.float32)
+    for n, picture in enumerate([*pictures([STEP] * 20 + [0] * 30), *[small] * 48]):
+        watch.see(frame(n, None, picture))
+    later = Window(1, Fraction(4), Fraction(8), None, (), 0, 0.0, frozenset())
+    assert watch.look(later) == frozenset()
+    [event] = [event for event in watch.events() if event.kind == "freeze"]
+    assert (event.start_s, event.end_s) == (21 / RATE, 51 / RATE)
+
+
+@pytest.mark.parametrize(("made_better", "lasts"), [(3, True), (12, False)])
+def test_a_freeze_that_lasts_to_the_end_may_be_made_better_at_first(made_better: int, lasts: bool) -> None:
+    detector = Runs()
+    for look in looks([STEP] * 20 + [0] * 40):
+        change = 0.15 * STEP if 20 < look.index <= 20 + made_better else look.change
+        assert detector.add(replace(look, change=change), False) is None
+    assert (detector.end() is not None) == lasts
+    assert detector.end() is None
+
+
+def test_the_picture_after_a_freeze_may_be_coded_a_part_at_a_time() -> None:
+    def found(change: float) -> list[Run]:
+        detector = Runs()
+        seen = looks([STEP] * 20 + [0] * 10 + [STEP] * 20)
+        seen[31] = replace(seen[31], activity=0.4)
+        seen[25] = replace(seen[25], change=change)
+        return [run for look in seen if (run := detector.add(look, False)) is not None]
+
+    assert [(run.first, run.last) for run in found(0.0)] == [(21, 30)]
+    assert found(0.1 * looks([STEP] * 3)[2].activity) == []
+
+
+def test_a_track_that_ends_early_has_what_was_under_way_until_then() -> None:
+    watch = TemporalWatch(INFO)
+    frames = [frame(n, None, np.full((135, 240), BLACK, np.float32)) for n in range(60)]
+    handed_on = watch.over(frames)
+    for _ in range(50):
+        next(handed_on)
+    watch.end()
+    [event] = watch.events(until_s=1.5)
+    assert (event.kind, event.start_s, event.end_s) == ("black", 0.0, 1.5)
+    assert watch.events(until_s=0.0) == []

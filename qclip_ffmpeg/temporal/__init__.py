@@ -19,6 +19,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from math import inf
+
+import msgspec
 
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.sampling import Window
@@ -27,7 +30,7 @@ from qclip_ffmpeg.temporal.cuts import Cuts
 from qclip_ffmpeg.temporal.drops import Drops
 from qclip_ffmpeg.temporal.flicker import Flicker
 from qclip_ffmpeg.temporal.light import BLACK_MARGIN, Black, Fades
-from qclip_ffmpeg.temporal.looks import Look, Looker, Seen
+from qclip_ffmpeg.temporal.looks import Look, Looker, Seen, thinned
 from qclip_ffmpeg.temporal.repeats import Repeats
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import Timeline
@@ -37,7 +40,7 @@ BLACK_LIMITED = 16.0
 """8-bit code value of black in limited range; 0 in full."""
 DEFAULT_FRAME_S = Fraction(1, 25)
 AT_ONCE = 24
-"""Frames that are looked at together; their thumbnails are held, not their pictures."""
+"""Frames that are looked at together; their thumbnails are held, thinned, and not their pictures."""
 ACTIVITIES = 600
 """Frames whose activity is remembered for the window they are in: the last of a longer one."""
 UNLIKE_AFTER_FREEZE = 0.8
@@ -79,10 +82,11 @@ class TemporalWatch:
         """
         held: deque[Frame] = deque()
         for frame in frames:
-            self.see(frame)
             if not mark_scenes:
+                self.see(frame)
                 yield frame
                 continue
+            self._keep(frame)
             held.append(frame)
             for is_cut in self._catch_up():
                 yield marked(held.popleft(), is_cut)
@@ -91,9 +95,13 @@ class TemporalWatch:
 
     def see(self, frame: Frame) -> None:
         """Take in the next frame."""
-        self._waiting.append(Seen(frame.thumbnail, frame.time_s, frame.duration_s, frame.pts, frame.keyframe))
+        self._keep(frame)
         if len(self._waiting) == AT_ONCE:
             self._catch_up()
+
+    def _keep(self, frame: Frame) -> None:
+        samples = thinned(frame.thumbnail)
+        self._waiting.append(Seen(samples, frame.time_s, frame.duration_s, frame.pts, frame.keyframe))
 
     def _catch_up(self) -> list[bool]:
         """Look at the frames that wait for it. Of every frame that is judged now: whether it starts a scene."""
@@ -105,7 +113,7 @@ class TemporalWatch:
             if look is None:
                 self._too_small = True
                 judged += [*self._judge_rest(), False]
-                self._note(self._black.end(float(frame.time_s)))  # nobody knows whether it stays black
+                self._all_over(float(frame.time_s))  # nobody knows whether it stays black, or still
                 continue
             self._activities.append((look.time_s, look.activity))
             judged += [self._take(*known) for known in self._cuts.add(look)]
@@ -131,14 +139,18 @@ class TemporalWatch:
         """No frame follows: what is under way is over."""
         self._catch_up()
         self._judge_rest()
+        self._all_over(self._end_s)
+
+    def _all_over(self, now_s: float) -> None:
         self._note(self._repeats.end())
-        self._note(self._black.end(self._end_s))
+        self._note(self._black.end(now_s))
         self._note(self._fades.end())
         self._note(self._flicker.end())
 
-    def events(self) -> list[Event]:
-        """Those that are known to be over, by time."""
-        return self._timeline.events()
+    def events(self, until_s: float = inf) -> list[Event]:
+        """Those that are known to be over and began before `until_s`, by time, cut off there."""
+        began = [event for event in self._timeline.events() if event.start_s < until_s]
+        return [event if event.end_s <= until_s else msgspec.structs.replace(event, end_s=until_s) for event in began]
 
     def warnings(self) -> list[str]:
         """What a reader of the events should know."""

@@ -205,7 +205,7 @@ def progress(pictures: Sequence[Picture]) -> float:
     count = step.size
     means = float(step.sum()) / count, float(way.sum()) / count
     along = float(step @ way) / count - means[0] * means[1]
-    length = float(way @ way) / count - means[1] ** 2
+    length = max(0.0, float(way @ way) / count - means[1] ** 2)  # rounding alone may make it less
     return max(LEAST_PROGRESS, min(MOST_PROGRESS, along / (length + FLOOR**2)))
 
 

@@ -26,6 +26,9 @@ from qclip_ffmpeg.temporal.evidence import (
     blocks_with_a_say,
     evened,
     evidence,
+    lengths_of,
+    longer,
+    middle,
     standing_out,
     usual_of,
 )
@@ -43,9 +46,12 @@ MOVING = 0.5
 """Activity of all steps beside it, in 8-bit code values."""
 FARTHER = 0.4
 """`Changes.farther`, at least."""
-STANDS_OUT = 0.2
-"""`standing_out`, at least: a step is a fifth longer than both beside it. Those across dropped frames that are to be
-found are half as long again, measured with some error."""
+STANDS_OUT, LONGER = 0.2, 0.3
+"""`standing_out`, at least, or else `longer` than the two steps beside it: a step is a fifth longer than the longer of
+them in the median, or a third longer than their mean where much moves, as of a camera that drives on. Those across
+dropped frames that are to be found are half as long again, measured with some error."""
+GOES = 0.25
+"""Samples of the coarse picture, in the median, at least: the camera moves. Those to be found go twice as far."""
 LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
 LONGEST_STEP_S = 0.075
@@ -114,12 +120,13 @@ class Suspects:
         flow = self._flow(at)
         beside = {n: self._flow(at + n).shift for n in (-1, 1)}
         near = np.asarray((beside[-1] + beside[1]) / 2, np.float32)
-        if standing_out(evened(flow, near), beside)[0] < STANDS_OUT:
+        here = evened(flow, near)
+        if standing_out(here, beside)[0] < STANDS_OUT and longer(here, near) < LONGER:
             return None
         beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
         usual = usual_of(beside)
         here = evened(flow, usual)
-        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS:
+        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS or middle(here, lengths_of(here.shift)) < GOES:
             return None
         look, before = self._looks[at], self._looks[at - 1]
         coded_anew = look.keyframe and not before.keyframe
@@ -136,7 +143,7 @@ class Suspects:
         times_s = [look.time_s for look in self._looks]
         lengths_s = [b - a for a, b in pairwise(times_s)]
         step_s = lengths_s.pop(REACH)
-        if step_s > min(LONGEST_STEP_S, SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2]):
+        if not 0 < step_s <= min(LONGEST_STEP_S, SAME_STEP * sorted(lengths_s)[len(lengths_s) // 2]):
             return None
         one = (self._change(at - 2, at - 1) + self._change(at, at + 1)) / 2
         two = (self._change(at - 3, at - 1) + self._change(at, at + 2)) / 2

@@ -79,16 +79,17 @@ def longer(flow: Flow, usual: Array) -> float:
 def standing_out(flow: Flow, beside: Mapping[int, Array]) -> tuple[float, float]:
     """Natural logarithms of the length of a step over the longer one of the two beside it: of the median block's
     lengths, and the median of the blocks' ratios."""
-    here, before, after = (lengths_of(shift).ravel() for shift in (flow.shift, beside[-1], beside[1]))
-    xx, yy, _ = flow.slopes
-    clear = ((xx + yy) / (flow.rest + np.float32(0.5))).ravel()
-
-    def middle(lengths: Any) -> float:
-        return quantiles(lengths, clear, (0.5,))[0]
-
-    whole = (middle(here) + LEAST_LENGTH) / (max(middle(before), middle(after)) + LEAST_LENGTH)
-    ratio = middle((here + LEAST_LENGTH) / (np.maximum(before, after) + 3 * LEAST_LENGTH))
+    here, before, after = (lengths_of(shift) for shift in (flow.shift, beside[-1], beside[1]))
+    longest = max(middle(flow, before), middle(flow, after))
+    whole = (middle(flow, here) + LEAST_LENGTH) / (longest + LEAST_LENGTH)
+    ratio = middle(flow, (here + LEAST_LENGTH) / (np.maximum(before, after) + 3 * LEAST_LENGTH))
     return float(np.log(whole)), float(np.log(ratio))
+
+
+def middle(flow: Flow, values: Any) -> float:
+    """Median of a value of every block (rows, columns), by how clearly its motion is seen."""
+    xx, yy, _ = flow.slopes
+    return quantiles(values.ravel(), ((xx + yy) / (flow.rest + np.float32(0.5))).ravel(), (0.5,))[0]
 
 
 def whole_shift(flow: Flow, shift: Array) -> Array:

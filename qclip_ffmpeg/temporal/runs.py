@@ -29,6 +29,9 @@ LOOSE = 0.6
 """The same of one that is looked at closely, and of steps between motion and stillness."""
 SETTLING_STEPS = 2
 """Loose steps in a row, at most: a camera takes longer to come to rest."""
+DEAD = 0.05
+"""The same of frames that an encoder left out: no camera stands so still. Of the picture after them it may code a part
+at a time, so that not much of it moves at first."""
 STEADY = 0.5
 """Of the steps before, what the last one before a run has: motion that dies down has less."""
 DYING = 0.15
@@ -62,8 +65,9 @@ JUMP = 1.8
 """Unlikeness of the picture that a run holds to the one before, over the highest of the steps before that, from which
 on it is another shot, a still one."""
 END_FREEZE_S = 0.5
-END_STILL = 0.1
-"""A freeze that lasts to the end has one sharp edge only: it must be longer, and stiller."""
+END_SETTLED = 0.9
+"""A freeze that lasts to the end has one sharp edge only: it must be longer, and that share of it SETTLED. The first
+few pictures of it may still be made better by the encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,8 @@ class Steps:
 
     def over(self, after: Look) -> Run | None:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
-        if after.activity < MOVING or self.dies_down:
+        is_dead = self.most <= DEAD * self.edge and after.change >= MOVING
+        if (after.activity < MOVING and not is_dead) or self.dies_down:
             return None
         beside = min(self.edge, after.activity)
         whole = [*self.into, *self.still, *self.out_of]
@@ -192,7 +197,9 @@ class Steps:
 
     def over_with_the_video(self) -> Run | None:
         whole = [*self.into, *self.still, *self.out_of]
-        if self.out_of or not self.still or self.most > END_STILL * self.edge or self.dying:
+        if self.out_of or not self.still or self.most > STILL * self.edge or self.dying:
+            return None
+        if self.settled < END_SETTLED * self.count:
             return None
         long = whole[-1].end_s - whole[0].time_s >= END_FREEZE_S
         return self._run(whole, None, self.most / self.edge) if long else None
@@ -263,4 +270,5 @@ class Runs:
 
     def end(self) -> Run | None:
         """A run that lasts to the end of the video, or of what can be seen."""
-        return self._steps.over_with_the_video() if self._steps is not None else None
+        steps, self._steps = self._steps, None
+        return steps.over_with_the_video() if steps is not None else None

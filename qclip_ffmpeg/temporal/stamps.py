@@ -17,8 +17,6 @@ GAP = 1.5
 """Of the usual step, from which on a frame is missing."""
 DUPLICATE = 0.3
 """Of the usual step, up to which two frames have one time."""
-RESTART_S = Fraction(1, 2)
-"""A step back of this much is a new clock."""
 UNEVEN_SHARE = 0.2
 """Of the steps remembered that are not usual, from which on the frame rate is variable, and nothing is reported."""
 TICKS = 2
