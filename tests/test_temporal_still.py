@@ -142,18 +142,6 @@ def test_a_freeze_that_lasts_to_the_end_may_be_made_better_at_first(made_better:
     assert detector.end() is None
 
 
-def test_the_picture_after_a_freeze_may_be_coded_a_part_at_a_time() -> None:
-    def found(change: float) -> list[Run]:
-        detector = Runs()
-        seen = looks([STEP] * 20 + [0] * 10 + [STEP] * 20)
-        seen[31] = replace(seen[31], activity=0.4)
-        seen[25] = replace(seen[25], change=change)
-        return [run for look in seen if (run := detector.add(look, False)) is not None]
-
-    assert [(run.first, run.last) for run in found(0.0)] == [(21, 30)]
-    assert found(0.1 * looks([STEP] * 3)[2].activity) == []
-
-
 def test_a_track_that_ends_early_has_what_was_under_way_until_then() -> None:
     watch = TemporalWatch(INFO)
     frames = [frame(n, None, np.full((135, 240), BLACK, np.float32)) for n in range(60)]

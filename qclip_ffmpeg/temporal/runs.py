@@ -29,9 +29,6 @@ LOOSE = 0.6
 """The same of one that is looked at closely, and of steps between motion and stillness."""
 SETTLING_STEPS = 2
 """Loose steps in a row, at most: a camera takes longer to come to rest."""
-DEAD = 0.05
-"""The same of frames that an encoder left out: no camera stands so still. Of the picture after them it may code a part
-at a time, so that not much of it moves at first."""
 STEADY = 0.5
 """Of the steps before, what the last one before a run has: motion that dies down has less."""
 DYING = 0.15
@@ -168,8 +165,7 @@ class Steps:
 
     def over(self, after: Look) -> Run | None:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
-        is_dead = self.most <= DEAD * self.edge and after.change >= MOVING
-        if (after.activity < MOVING and not is_dead) or self.dies_down:
+        if after.activity < MOVING or self.dies_down:
             return None
         beside = min(self.edge, after.activity)
         whole = [*self.into, *self.still, *self.out_of]
