@@ -45,15 +45,15 @@ FLOOR = 0.05
 """Added to what other orders explain."""
 EXPLAINED = 1.0
 """Of a block, from which on it counts as combed: a 16th of its difference is alternation along its slope."""
-OF_TWO_FIELDS = 0.08
-"""Share of the combed blocks in which lines two apart are nearer to each other than lines side by side, at least."""
-CERTAIN = 1.7
-"""Times ACROSS or DOWN, from which on that is not asked for. What is drawn has up to 1.6."""
+CLEARNESS = (0.65, 1.0, 1.6, 1.7)
+"""What alternation explains over the most of the others, over ACROSS or DOWN, and"""
+OF_TWO_FIELDS = (0.28, 0.08, 0.08, 0.0)
+"""the share of the combed blocks in which lines two apart are nearer to each other than lines side by side, that is
+asked for there, and in between by straight lines. Where noise alternates in many ways fields still show; whole pictures
+have 0.56 at a share of a quarter, and less at more. What is drawn has up to 1.6, and no share."""
 CERTAIN_S = 0.5
-"""In windows that last so long, at least: pictures next to each other are one look at one texture."""
-LESS, PLAINLY = 0.65, 0.28
-"""Times ACROSS or DOWN, from which on it is enough that a share of PLAINLY is of two fields: where noise alternates in
-many ways, fields still show. Whole pictures have 0.56 at a share of a quarter, and less at more."""
+"""Windows that are shorter need the second of these shares at least: pictures next to each other are one look at
+one texture."""
 BAD_SHARE = 0.3
 
 
@@ -147,13 +147,10 @@ def combing(frames: Sequence[Frame], start_s: float, end_s: float, activity: flo
         return None
     explained, shares = (np.mean([getattr(c, name) for _, c in found], axis=0) for name in ("explained", "share"))
     clear = over_others(explained) / (ACROSS, DOWN)
-    certain = CERTAIN if end_s - start_s >= CERTAIN_S else np.inf
-    ways = [int(way) for way in np.argsort(-clear) if clear[way] >= LESS]
-    sure = [
-        w
-        for w in ways
-        if clear[w] >= certain or of_two_fields(found, w) >= (OF_TWO_FIELDS if clear[w] >= 1 else PLAINLY)
-    ]
+    least = 0.0 if end_s - start_s >= CERTAIN_S else OF_TWO_FIELDS[1]
+    asked = np.maximum(np.interp(clear, CLEARNESS, OF_TWO_FIELDS), least)
+    ways = [int(way) for way in np.argsort(-clear) if clear[way] >= CLEARNESS[0]]
+    sure = [way for way in ways if of_two_fields(found, way) >= asked[way]]
     if not sure:
         return None
     way = sure[0]
