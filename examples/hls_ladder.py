@@ -15,8 +15,14 @@ from qclip_ffmpeg import probe_many
 
 def rungs(address: str) -> dict[str, int]:
     """The playlists that a master playlist names, by absolute paths or addresses, with their peak rates in bit/s."""
-    master = m3u8.load(address if "://" in address else str(Path(address).absolute()))
-    found = {rung.absolute_uri: rung.stream_info.bandwidth for rung in master.playlists}
+    if "://" in address:
+        found = {rung.absolute_uri: rung.stream_info.bandwidth for rung in m3u8.load(address).playlists}
+    else:
+        path = Path(address).absolute()
+        found = {
+            rung.uri if "://" in rung.uri else str(path.parent / rung.uri): rung.stream_info.bandwidth
+            for rung in m3u8.loads(path.read_text(encoding="utf-8-sig")).playlists
+        }
     return dict(sorted(found.items(), key=lambda rung: rung[1]))
 
 

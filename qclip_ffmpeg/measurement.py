@@ -304,6 +304,7 @@ def probe(
             for segment in measurement.report(scored):
                 if on_segment is not None:
                     on_segment(measurement, segment)
+        return measurement.track(timing)
     except KeyboardInterrupt:
         if not measurement.segments:
             raise

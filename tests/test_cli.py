@@ -1,12 +1,12 @@
 """qclip-probe as people use it: what it takes and where output goes. On the tiny model."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -236,14 +236,16 @@ def test_a_reader_that_has_gone_is_no_traceback(clip: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_a_full_disk_behind_stdout_is_one_line(clip: Path, qclip: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_behind_stdout_is_one_line(clip: Path, qclip: Command) -> None:
     """qclip-probe ... --json > /dev/full"""
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=SimpleNamespace(write=full, flush=full)))
-    done = qclip(clip, "--json")
+    before = os.dup(1)
+    try:
+        with Path("/dev/full").open("wb") as full:
+            os.dup2(full.fileno(), 1)
+        done = qclip(clip, "--json")
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
     assert done.code == 1
     assert "No space left on device" in done.stderr
     assert done.stderr.count("\n") == 1

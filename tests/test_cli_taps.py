@@ -20,8 +20,9 @@ import msgspec
 import pytest
 import torch
 from jsonschema import Draft202012Validator
+from probe_process import PROBE
 
-from qclip_ffmpeg.cli.console import sigterm_as_ctrl_c
+from qclip_ffmpeg.cli.console import StopSignals
 from qclip_ffmpeg.emit import ndjson
 from qclip_ffmpeg.emit.sidecar import from_json, json_schema, to_json
 from qclip_ffmpeg.ffmpeg import bundled_executable
@@ -218,15 +219,6 @@ def test_a_broken_stream_is_passed_on_as_it_is(teed: Command, ts: Path, tmp_path
 
 # Processes that end early
 
-PROBE = """
-import signal, sys
-from pathlib import Path
-from qclip_ffmpeg import checkpoint
-from qclip_ffmpeg.cli import probe
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it ignored
-checkpoint.WEIGHTS_DIR = Path(sys.argv.pop(1))
-probe.main()
-"""
 ENDLESS = ["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-c:v", "rawvideo"]
 
 
@@ -385,12 +377,12 @@ def test_sigterm_while_only_the_stream_is_left_ends_it(pipeline: Callable[..., P
     pipes = pipeline(*LIVE, "-t", "0.4")
     wait_for_lines(tmp_path / "out.json", 1)
     pipes.probe.terminate()
-    assert pipes.all_end() == b""
+    assert pipes.all_end() == b"qclip-probe: ended by SIGTERM\n"
     assert pipes.probe.returncode == -signal.SIGTERM
     assert lines_of((tmp_path / "live.ndjson").read_bytes())[-1]["complete"]
 
 
-def test_sigterm_before_the_first_segment_leaves_nothing_half(
+def test_sigterm_before_the_first_segment_is_said_and_leaves_nothing_half(
     pipeline: Callable[..., Pipeline], tmp_path: Path
 ) -> None:
     pipes = pipeline("--tee", "--segment", "1h", "-o", "out.json", "-q")
@@ -399,7 +391,7 @@ def test_sigterm_before_the_first_segment_leaves_nothing_half(
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     pipes.probe.terminate()
-    assert b"Traceback" not in pipes.all_end()
+    assert pipes.all_end() == b"qclip-probe: ended by SIGTERM\n"
     assert pipes.probe.returncode == -signal.SIGTERM
     assert {path.name for path in tmp_path.iterdir()} == {"passed on"}
 
@@ -407,9 +399,9 @@ def test_sigterm_before_the_first_segment_leaves_nothing_half(
 def test_a_sigterm_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with sigterm_as_ctrl_c() as terminated:
+        with StopSignals("a command") as signals:
             signal.raise_signal(signal.SIGTERM)
-            assert not terminated()
+            assert not signals.terminated
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)

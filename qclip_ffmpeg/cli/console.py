@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -66,33 +66,77 @@ def warn(name: str, message: str) -> None:
     stderr.print(f"{name}: {message}", style="yellow", soft_wrap=True)
 
 
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """SIGTERM stops the block as Ctrl-C does, so that what there is gets written, and ends the process after it.
+class StopSignals:
+    """SIGTERM and Ctrl-C of a command that measures and then writes: what has been measured gets written.
 
-    A second one ends it at once. Where the signal is ignored, or is somebody else's, that is left as it is.
+    Within the block the first one raises KeyboardInterrupt, while `held` only when the writing is done. A second one
+    ends the process at once; a second Ctrl-C outside of writing raises once more. After a SIGTERM the process ends by
+    it when the block does. Where a signal is ignored, or is somebody else's, that is left as it is.
 
-    Yields:
-        Says whether it came.
+    Args:
+        name: of the command, to say on stderr what ended it.
     """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield lambda: False
-        return
-    came = False
 
-    def stop(*_: object) -> None:
-        nonlocal came
-        came = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise KeyboardInterrupt
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._usual: dict[int, Callable[..., Any] | int] = {}  # what those that are ours do outside of the block
+        self._came: int | None = None  # the first one
+        self._writing = False
 
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield lambda: came
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if came:  # who sent it sees that it was obeyed
-            os.kill(os.getpid(), signal.SIGTERM)
+    @property
+    def terminated(self) -> bool:
+        """Whether SIGTERM came first."""
+        return self._came == signal.SIGTERM
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            usual = ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler))
+            self._usual = {number: action for number, action in usual if signal.getsignal(number) == action}
+        for number in self._usual:
+            signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        self._act_as_usual()
+        if self.terminated:
+            if isinstance(error, KeyboardInterrupt):  # else what it stopped has been said to be incomplete
+                fail(self._name, "ended by SIGTERM")
+            os.kill(os.getpid(), signal.SIGTERM)  # who sent it sees that it was obeyed
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While results are written: the first signal raises KeyboardInterrupt when the outermost such block ends."""
+        if self._writing:
+            yield
+            return
+        before = self._came
+        self._writing = True
+        try:
+            if before is not None:
+                self._end_at_once()
+            yield
+        finally:
+            self._writing = False
+            if self._came is not None:
+                self._act_as_usual()
+        if self._came != before:
+            raise KeyboardInterrupt
+
+    def _stop(self, number: int, _: object) -> None:
+        self._came = number
+        if self._writing:
+            self._end_at_once()
+        else:
+            self._act_as_usual()
+            raise KeyboardInterrupt
+
+    def _end_at_once(self) -> None:
+        for number in self._usual:
+            signal.signal(number, signal.SIG_DFL)
+
+    def _act_as_usual(self) -> None:
+        for number, action in self._usual.items():
+            signal.signal(number, action)
 
 
 class ProbeProgress:

@@ -3,19 +3,20 @@
 `pictures` has what --plot and --html ask for.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qclip_ffmpeg.cli import console
 from qclip_ffmpeg.errors import QClipError, UsageError
+from qclip_ffmpeg.taps import write_all
 
 if TYPE_CHECKING:
     from qclip_ffmpeg.emit.registry import Format
     from qclip_ffmpeg.track import QualityTrack
 
 STDOUT = Path("-")
+STDOUT_FD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +134,11 @@ def write_outputs(outputs: list[Output], tracks: list["QualityTrack"], several: 
 
     code = 0
     for output in sorted(outputs, key=lambda output: output.to_stdout):
-        write_all = output.format.several if several else None
+        of_several = output.format.several if several else None
         try:
-            data = write_all(tracks) if write_all else output.format.one(tracks[0])
+            data = of_several(tracks) if of_several else output.format.one(tracks[0])
             if output.to_stdout:
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                write_all(STDOUT_FD, data)  # a write of sys.stdout may end half done when a signal has come
             else:
                 write_atomically(output.path, data)
         except QClipError as error:

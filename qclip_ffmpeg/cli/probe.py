@@ -211,18 +211,22 @@ def command(context: click.Context, /, inputs: tuple[str, ...], more_inputs: tup
     check_taps(options, sources, outputs)
     at_once = [output for output in outputs if options["live"] and is_live(output)]
     with (
-        console.sigterm_as_ctrl_c() as terminated,
-        teed(options["tee"], terminated) as cut_off,
-        LiveLines(at_once) as lines,
+        console.StopSignals("qclip-probe") as signals,
+        teed(options["tee"], lambda: signals.terminated) as cut_off,
+        LiveLines(at_once, signals) as lines,
     ):
-        tracks, code = read_sidecars(sources) if options["from_sidecar"] else measure(sources, options, lines, cut_off)
-        lines.end(tracks[0])
-        at_the_end = [output for output in outputs if output not in at_once]
-        not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1) or lines.code
-        if not options["quiet"] and not any(output.to_stdout for output in outputs):
-            console.print_tracks(tracks)
-            console.print_events(tracks)
-            console.print_notes(tracks)
+        if options["from_sidecar"]:
+            tracks, code = read_sidecars(sources)
+        else:
+            tracks, code = measure(sources, options, lines, cut_off, signals)
+        with signals.held():
+            lines.end(tracks[0])
+            at_the_end = [output for output in outputs if output not in at_once]
+            not_written = write_outputs(at_the_end, tracks, several=len(sources) > 1) or lines.code
+            if not options["quiet"] and not any(output.to_stdout for output in outputs):
+                console.print_tracks(tracks)
+                console.print_events(tracks)
+                console.print_notes(tracks)
         if options["copy"] is not None and code != console.EXIT_INTERRUPTED:
             not_written = write_copy(sources[0], tracks[0], options["copy"]) or not_written
     if not code and (why := cut_off()):  # after all that was asked for had been measured
@@ -282,7 +286,11 @@ def input_options(options: dict[str, Any], threads: int) -> "InputOptions":
 
 
 def measure(
-    sources: list[str], options: dict[str, Any], lines: LiveLines, cut_off: Callable[[], str | None]
+    sources: list[str],
+    options: dict[str, Any],
+    lines: LiveLines,
+    cut_off: Callable[[], str | None],
+    signals: console.StopSignals,
 ) -> tuple[list["QualityTrack"], int]:
     """Probe every input with one model; one that fails keeps its place. Returns the tracks and the exit code."""
     from qclip_ffmpeg.inputs import displayed_name
@@ -307,32 +315,30 @@ def measure(
             raise error
         codes.append(report(error))
 
-    with console.ProbeProgress(options["quiet"]) as progress:
-        measured = probe_many(
-            announced(),
-            scorer=scorer,
-            settings=settings,
-            options=of_input,
-            on_segment=on_segment,
-            on_error=refused,
-            timing=options["timing"],
-            cut_off=cut_off,
-        )
-        try:
+    asked = {"settings": settings, "options": of_input, "timing": options["timing"], "cut_off": cut_off}
+    try:
+        with console.ProbeProgress(options["quiet"]) as progress:
+            measured = probe_many(announced(), scorer=scorer, on_segment=on_segment, on_error=refused, **asked)
             for source, track in zip(sources, measured, strict=False):  # Ctrl-C makes it shorter
-                tracks.append(track)
-                if track.segments:  # without any it was refused, and that was said
-                    if options["sidecar"]:
-                        codes.append(write_sidecar(source, track))
-                    codes.append(say_incomplete(track))
+                with signals.held():
+                    tracks.append(track)
+                    if track.segments:  # without any it was refused, and that was said
+                        if options["sidecar"]:
+                            codes.append(write_sidecar(source, track))
+                        codes.append(say_incomplete(track))
                 if INTERRUPTED in track.warnings:
                     raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            if not tracks and not options["live"]:
-                raise
-            stopped = QClipError(INTERRUPTED)
-            tracks += [failed_track(source, stopped, scorer, settings, of_input) for source in sources[len(tracks) :]]
-            return tracks, console.EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        if not tracks and not options["live"]:
+            raise
+        stopped = QClipError(INTERRUPTED)
+        missing = [failed_track(source, stopped, scorer, settings, of_input) for source in sources[len(tracks) :]]
+        if not tracks or INTERRUPTED not in tracks[-1].warnings:  # else that has been said
+            if missing:
+                say_incomplete(missing[0])
+            else:
+                console.warn("qclip-probe", "interrupted when all had been measured")
+        return tracks + missing, console.EXIT_INTERRUPTED
     return tracks, next(filter(None, codes), 0)
 
 

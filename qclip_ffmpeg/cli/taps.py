@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qclip_ffmpeg.cli.outputs import STDOUT, Output, report
+from qclip_ffmpeg.cli.console import StopSignals
+from qclip_ffmpeg.cli.outputs import STDOUT, STDOUT_FD, Output, report
 from qclip_ffmpeg.errors import QClipError, UsageError
 from qclip_ffmpeg.inputs import STDIN, is_file
 from qclip_ffmpeg.taps import Tee, write_all
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from qclip_ffmpeg.track import QualityTrack, SegmentScore
 
 DEFAULT_IDLE_S = Fraction(10)
-STDIN_FD, STDOUT_FD, STDERR_FD = 0, 1, 2
+STDIN_FD, STDERR_FD = 0, 2
 
 
 def default_outputs(options: dict[str, Any]) -> list[Output]:
@@ -108,12 +109,13 @@ class LiveLines:
 
     Args:
         outputs: those that are written so; files are emptied first.
+        signals: held back while a line is written, so that each output has it whole and once.
     """
 
-    def __init__(self, outputs: list[Output]) -> None:
+    def __init__(self, outputs: list[Output], signals: StopSignals) -> None:
         self.code = 0
         """Exit code of what could not be written; it was said, and the others go on."""
-        self._asked = outputs
+        self._asked, self._signals = outputs, signals
         self._open: list[tuple[Output, int]] = []  # with the descriptor it is written to
         self._files = ExitStack()
         self._began = False
@@ -140,8 +142,9 @@ class LiveLines:
         """Write the lines of the segments that came."""
         if self._open:
             self._under_way = measurement
-            self._begin(measurement.track)
-            self._write_segments(measurement.segments)
+            with self._signals.held():
+                self._begin(measurement.track)
+                self._write_segments(measurement.segments)
 
     def end(self, track: "QualityTrack") -> None:
         """Write the summary line."""
@@ -149,9 +152,10 @@ class LiveLines:
 
         self._under_way = None
         if self._open:
-            self._begin(lambda: track)
-            self._write_segments(track.segments)  # of which a signal may have kept the last
-            self._write(ndjson.end(track))
+            with self._signals.held():
+                self._begin(lambda: track)
+                self._write_segments(track.segments)  # of which a signal may have kept the last
+                self._write(ndjson.end(track))
 
     def _begin(self, track: Callable[[], "QualityTrack"]) -> None:
         from qclip_ffmpeg.emit import ndjson
