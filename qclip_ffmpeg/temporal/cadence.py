@@ -162,11 +162,12 @@ class Cadences:
     def _search(self) -> None:
         """Fold the last steps; take up what is found, or set anew where still ends and moving begins."""
         self._since_search = 0
+        periods = PERIODS if self.current is None else (self.current.period,)
         for count in FOLDED:
             steps = list(self._steps)[-count:]
             if len(steps) < count or max(step.activity for step in steps) < MOVING:
                 return
-            if (found := folded(steps)) is None:
+            if (found := folded(steps, periods)) is None:
                 continue
             if self.current is None:
                 self._begin(found, count)
@@ -209,12 +210,15 @@ def progress(pictures: Sequence[Picture]) -> float:
     return max(LEAST_PROGRESS, min(MOST_PROGRESS, along / (length + FLOOR**2)))
 
 
-def folded(steps: list[Step]) -> Cadence | None:
-    """The cadence of some steps, of the shortest period; None where there is none."""
-    index = np.array([step.index for step in steps])
+def folded(steps: list[Step], periods: Sequence[int] = PERIODS) -> Cadence | None:
+    """The cadence of some steps, of the first of these periods; None where there is none."""
     moved = np.array([step.progress for step in steps])
+    fewest = len(steps) // PERIODS[-1]
+    if np.partition(moved, fewest)[:fewest].mean() > REPEATED:
+        return None  # not even the stillest steps would do
+    index = np.array([step.index for step in steps])
     activity = np.array([step.activity for step in steps])
-    for period in PERIODS:
+    for period in periods:
         place = index % period
         means = np.bincount(place, moved, period) / np.bincount(place, minlength=period)
         order = np.argsort(means)
@@ -226,7 +230,8 @@ def folded(steps: list[Step]) -> Cadence | None:
             most = HELD if min(shown) >= LONG else REPEATED
             if not BACK <= still <= most or max(shown) - min(shown) > 1:
                 continue  # or the new frames are not shown as evenly as they can be
-            if np.median(activity[~is_still]) >= MOVING and are_apart(moved, is_still):
+            lively = np.sort(activity[~is_still])
+            if lively[len(lively) // 2] >= MOVING and are_apart(moved, is_still):
                 return Cadence(period, repeated, (still + moving) / 2, still)
     return None
 
