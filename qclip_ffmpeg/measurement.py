@@ -300,7 +300,7 @@ def probe(
     in_work = 1 if settings.live or settings.drop else WINDOWS_IN_WORK
     ahead = run_ahead(measurement.inputs(source), WINDOWS_AHEAD)
     try:
-        with closing(scorer.score(ahead, in_work)) as scored:
+        with closing(ahead), closing(scorer.score(ahead, in_work)) as scored:
             for segment in measurement.report(scored):
                 if on_segment is not None:
                     on_segment(measurement, segment)
@@ -309,8 +309,6 @@ def probe(
         if not measurement.segments:
             raise
         measurement.problems.append(INTERRUPTED)
-    finally:
-        ahead.close()
     return measurement.track(timing)
 
 

@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -132,7 +133,7 @@ def test_ctrl_c_ends_it_with_what_was_measured(clip: Path, tiny_scorer: Scorer) 
 
 
 def test_what_was_under_way_when_ctrl_c_came_is_an_event(media: Callable[..., Path], tiny_scorer: Scorer) -> None:
-    dark = media("dark.mp4", 8, source="color=black", c="libx264", preset="ultrafast")
+    dark = media("dark.mp4", 30, source="color=black", c="libx264", preset="ultrafast")
 
     def impatient(_: object, segment: SegmentScore) -> None:
         if segment.index == 2:
@@ -140,6 +141,23 @@ def test_what_was_under_way_when_ctrl_c_came_is_an_event(media: Callable[..., Pa
 
     settings = ProbeSettings(segment_s=Fraction(1), frames_per_window=1)
     track = probe(dark, scorer=tiny_scorer, settings=settings, on_segment=impatient)
+    assert (track.complete, len(track.segments)) == (False, 3)
+    assert [(event.kind, event.start_s, event.end_s) for event in track.events] == [("black", 0.0, 3.0)]
+
+
+def test_what_was_under_way_when_the_model_failed_is_an_event(
+    media: Callable[..., Path], tiny_scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dark = media("dark.mp4", 30, source="color=black", c="libx264", preset="ultrafast")
+    features, calls = Scorer._frame_features, count()
+
+    def fails(self: Scorer, views: Any) -> Any:
+        if next(calls) == 3:
+            raise InputError("the model failed")
+        return features(self, views)
+
+    monkeypatch.setattr(Scorer, "_frame_features", fails)
+    track = probe(dark, scorer=tiny_scorer, settings=ProbeSettings(segment_s=Fraction(1), frames_per_window=1))
     assert (track.complete, len(track.segments)) == (False, 3)
     assert [(event.kind, event.start_s, event.end_s) for event in track.events] == [("black", 0.0, 3.0)]
 
