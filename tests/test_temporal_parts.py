@@ -18,7 +18,7 @@ from qclip_ffmpeg.sampling import windows
 from qclip_ffmpeg.temporal import AT_ONCE, TOO_SMALL, TemporalWatch
 from qclip_ffmpeg.temporal.closer import Closer
 from qclip_ffmpeg.temporal.figure import temporal_figure, with_temporal
-from qclip_ffmpeg.temporal.looks import Look, Looker
+from qclip_ffmpeg.temporal.looks import Look, Looker, Seen
 from qclip_ffmpeg.temporal.runs import Runs
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import MOST_OF_A_KIND, Timeline
@@ -64,7 +64,7 @@ def frame(index: int, pts: int | None, thumbnail: np.ndarray | None = None) -> F
 
 def found_in(stamps: Iterable[int | None], frame_s: Fraction | None = Fraction(1, RATE)) -> list[tuple[str, float]]:
     detector = Stamps(UNIT, frame_s)
-    return [(e.kind, round(e.start_s, 3)) for n, pts in enumerate(stamps) for e in detector.add(frame(n, pts))]
+    return [(e.kind, round(e.start_s, 3)) for n, pts in enumerate(stamps) for e in detector.add(Seen.of(frame(n, pts)))]
 
 
 class TestStamps:
@@ -192,7 +192,11 @@ class TestWatch:
         frames = [frame(n, n, rng.integers(0, 60 + n, shape).astype(np.float32)) for n, shape in enumerate(shapes)]
         alone, together = Looker(28.0), Looker(28.0)
         expected = [alone.look(each) for each in frames]
-        found = [look for n in range(0, len(frames), 7) for look in together.looks(frames[n : n + 7])]
+        found = [
+            look
+            for n in range(0, len(frames), 7)
+            for look in together.looks([Seen.of(each) for each in frames[n : n + 7]])
+        ]
         assert [look is None for look in expected] == [max(shape) < 20 for shape in shapes]
         for a, b in zip(expected, found, strict=True):
             for field in Look.__dataclass_fields__:

@@ -22,9 +22,8 @@ def keeps_repeats(clip: Clip, damaged: Damaged, path: Path) -> bool:
     """Of the encode of a damaged clip, between the first and the last frame of what was put in."""
     order = damaged.order
     assert order is not None
-    size_px = (clip.planes.shape[2], clip.height_px)
     first, last = damaged.truths[0].start, min(damaged.truths[0].end, len(order) - 1)
-    steps = source_steps(coarse(clip.luma), coarse(decoded(path, size_px, len(order))[:, : clip.height_px]), order)
+    steps = source_steps(coarse(clip.luma), coarse(encoded_luma(clip, path, len(order))), order)
     numbers = range(max(1, first), last + 1)
     repeated = [steps[n] for n in numbers if order[n] == order[n - 1]]
     new = [steps[n] for n in numbers if order[n] != order[n - 1]] or [1.0]  # none within a freeze
@@ -34,10 +33,14 @@ def keeps_repeats(clip: Clip, damaged: Damaged, path: Path) -> bool:
 def keeps_light(clip: Clip, damaged: Damaged, path: Path) -> bool:
     """Of the encode of a clip that flickers or flashes, by what its recipe asks of the frames themselves."""
     truth = damaged.truths[0]
-    size_px = (clip.planes.shape[2], clip.height_px)
-    shown = decoded(path, size_px, len(clip.planes))[truth.start : truth.end, : clip.height_px]
+    shown = encoded_luma(clip, path, len(clip.planes))[truth.start : truth.end]
     asked = flashes if truth.group == "abrupt" else flickers
     return asked(clip.luma[truth.start : truth.end], shown)
+
+
+def encoded_luma(clip: Clip, path: Path, frames: int) -> Planes:
+    """(frames, height, width) of the encode of a clip, in the clip's size."""
+    return decoded(path, (clip.planes.shape[2], clip.height_px), frames)[:, : clip.height_px]
 
 
 def source_steps(clean: NDArray[np.float32], shown: NDArray[np.float32], order: list[int]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ from qclip_ffmpeg.temporal.cuts import Cuts
 from qclip_ffmpeg.temporal.drops import Drops
 from qclip_ffmpeg.temporal.flicker import Flicker
 from qclip_ffmpeg.temporal.light import BLACK_MARGIN, Black, Fades
-from qclip_ffmpeg.temporal.looks import Look, Looker, Seen, thinned
+from qclip_ffmpeg.temporal.looks import Look, Looker, Seen
 from qclip_ffmpeg.temporal.repeats import Repeats
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import Timeline
@@ -86,7 +86,7 @@ class TemporalWatch:
                 self.see(frame)
                 yield frame
                 continue
-            self._keep(frame)
+            self._waiting.append(Seen.of(frame))
             held.append(frame)
             for is_cut in self._catch_up():
                 yield marked(held.popleft(), is_cut)
@@ -95,13 +95,9 @@ class TemporalWatch:
 
     def see(self, frame: Frame) -> None:
         """Take in the next frame."""
-        self._keep(frame)
+        self._waiting.append(Seen.of(frame))
         if len(self._waiting) == AT_ONCE:
             self._catch_up()
-
-    def _keep(self, frame: Frame) -> None:
-        samples = thinned(frame.thumbnail)
-        self._waiting.append(Seen(samples, frame.time_s, frame.duration_s, frame.pts, frame.keyframe))
 
     def _catch_up(self) -> list[bool]:
         """Look at the frames that wait for it. Of every frame that is judged now: whether it starts a scene."""

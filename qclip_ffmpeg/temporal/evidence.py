@@ -89,13 +89,13 @@ def standing_out(flow: Flow, beside: Mapping[int, Array]) -> tuple[float, float]
 def middle(flow: Flow, values: Any) -> float:
     """Median of a value of every block (rows, columns), by how clearly its motion is seen."""
     xx, yy, _ = flow.slopes
-    return quantiles(values.ravel(), ((xx + yy) / (flow.rest + np.float32(0.5))).ravel(), (0.5,))[0]
+    return quantiles(values.ravel(), ((xx + yy) / flow.doubt).ravel(), (0.5,))[0]
 
 
 def whole_shift(flow: Flow, shift: Array) -> Array:
     """The one shift (2,) that blocks of such shifts (rows, columns, 2) have in common: least squares, by what is seen
     of them."""
-    xx, yy, xy = (slope / (flow.rest + np.float32(0.5)) for slope in flow.slopes)
+    xx, yy, xy = (slope / flow.doubt for slope in flow.slopes)
     seen = np.array([[xx.sum(), xy.sum()], [xy.sum(), yy.sum()]], np.float64) + TINY * np.eye(2)
     x, y = shift[..., 0], shift[..., 1]
     return np.asarray(np.linalg.solve(seen, [(xx * x + xy * y).sum(), (xy * x + yy * y).sum()]), np.float32)

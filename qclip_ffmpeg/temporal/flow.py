@@ -34,12 +34,17 @@ class Flow:
     rest: Array
     """Mean squared difference of the blocks after the shift, in code values squared."""
 
+    @property
+    def doubt(self) -> Array:
+        """What slopes are held against, (rows, columns): the rest, and what noise leaves anyway."""
+        return self.rest + np.float32(0.5)
+
     def product(self, a: Array, b: Array) -> Array:
         """Of two fields of shifts, weighed by what can be seen of them: by slopes, and by how well the blocks fit."""
         xx, yy, xy = self.slopes
         seen = xx * a[..., 0] * b[..., 0] + yy * a[..., 1] * b[..., 1]
         seen = seen + xy * (a[..., 0] * b[..., 1] + a[..., 1] * b[..., 0])
-        return np.asarray(seen / (self.rest + np.float32(0.5)), np.float32)
+        return np.asarray(seen / self.doubt, np.float32)
 
 
 def flow_of(before: Array, after: Array) -> Flow:

@@ -74,10 +74,15 @@ class Seen(NamedTuple):
     """What is kept of a frame until it is looked at, with the names that `Frame` has for it: not its picture."""
 
     thumbnail: Array
+    """`thinned`"""
     time_s: Fraction
     duration_s: Fraction
     pts: int | None
     keyframe: bool
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Seen":
+        return cls(thinned(frame.thumbnail), frame.time_s, frame.duration_s, frame.pts, frame.keyframe)
 
 
 class Looker:
@@ -92,25 +97,25 @@ class Looker:
         self._before: Array | None = None
         self._count = 0
 
-    def look(self, frame: Frame | Seen) -> Look | None:
+    def look(self, frame: Frame) -> Look | None:
         """Of the next frame; None where the picture is too small to look at."""
-        return self.looks([frame])[0]
+        return self.looks([Seen.of(frame)])[0]
 
-    def looks(self, frames: Sequence[Frame | Seen]) -> list[Look | None]:
+    def looks(self, frames: Sequence[Seen]) -> list[Look | None]:
         """Of the next frames: together they cost less."""
         looks: list[Look | None] = []
-        pairs = [(frame, thinned(frame.thumbnail)) for frame in frames]
-        for shape, alike in groupby(pairs, lambda pair: pair[1].shape):
-            group, samples = zip(*alike, strict=True)
+        for shape, alike in groupby(frames, lambda frame: frame.thumbnail.shape):
+            group = list(alike)
             if min(shape) < MIN_SIDE // 2 or max(shape) < MIN_SIDE:
                 self._before = None
                 looks += [None] * len(group)
             else:
-                looks += self._look(group, samples)
+                looks += self._look(group)
         return looks
 
-    def _look(self, frames: Sequence[Frame | Seen], samples: Sequence[Array]) -> list[Look]:
-        """Of frames whose thumbnails, thinned, are of one size."""
+    def _look(self, frames: Sequence[Seen]) -> list[Look]:
+        """Of frames whose thumbnails are of one size."""
+        samples = [frame.thumbnail for frame in frames]
         first = self._before is None or self._before.shape != samples[0].shape
         before = samples[0] if first or self._before is None else self._before
         self._before = samples[-1]

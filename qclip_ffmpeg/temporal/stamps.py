@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 
-from qclip_ffmpeg.frame import Frame
 from qclip_ffmpeg.temporal.looks import Seen
 from qclip_ffmpeg.track import Event
 
@@ -36,11 +35,11 @@ class Stamps:
         self._unit_s = float(time_base)
         self._declared_s = float(frame_s) if frame_s else None
         self._steps_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._before: Frame | Seen | None = None
+        self._before: Seen | None = None
         self._known_s: float | None = None  # the usual step when it was last looked at
         self._owed_s = 0.0  # what a step was too short by: the next one makes up for it
 
-    def add(self, frame: Frame | Seen) -> Iterator[Event]:
+    def add(self, frame: Seen) -> Iterator[Event]:
         before, self._before = self._before, frame
         if before is None or before.pts is None or frame.pts is None:
             return
