@@ -1,4 +1,4 @@
-"""Writing a file without ever leaving half of one."""
+"""Reading no more of a file than is wanted, and writing one without ever leaving half of it."""
 
 import errno
 import os
@@ -22,6 +22,20 @@ def make_folder(path: Path, said_by: str = "-o") -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be made ({error.strerror}); choose another {said_by}") from None
+
+
+def read_up_to(path: Path, most_bytes: int) -> bytes:
+    """What a file holds, one byte more than `most_bytes` at most: whoever asks can tell that it is too large.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read ({reason}); check the path") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

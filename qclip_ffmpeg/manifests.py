@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct
 
 from qclip_ffmpeg.errors import InputError, UsageError
+from qclip_ffmpeg.files import read_up_to
 from qclip_ffmpeg.inputs import displayed_name, exists, is_url
 
 if TYPE_CHECKING:
@@ -84,14 +85,9 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     Raises:
         UsageError: it is missing, no regular file, or cannot be read.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path}: is no regular file; check the path")
-        with path.open("rb") as file:
-            return file.read(most_bytes + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{path}: cannot be read ({reason}); check the path") from None
+    if exists(path) and not path.is_file():
+        raise UsageError(f"{path}: is no regular file; check the path")
+    return read_up_to(path, most_bytes)
 
 
 def downloaded(url: str, name: str) -> tuple[bytes, str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from qclip_ffmpeg.errors import UsageError
+from qclip_ffmpeg.files import read_up_to
 
 S = TypeVar("S", bound=msgspec.Struct)
 Place = tuple[str | int, ...]
@@ -38,11 +39,7 @@ def text_of(path: Path) -> str:
     Raises:
         UsageError: it is missing, is too large, or is not text.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    data = read_up_to(path, LARGEST_BYTES)
     if len(data) > LARGEST_BYTES:
         raise UsageError(f"{path}: has more than {LARGEST_BYTES // 1024} KiB; check the path")
     try:

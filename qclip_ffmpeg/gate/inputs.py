@@ -10,6 +10,7 @@ from qclip_ffmpeg import __version__
 from qclip_ffmpeg.emit.documents import Kind, written
 from qclip_ffmpeg.emit.sidecar import TRACK, check_scores, from_json
 from qclip_ffmpeg.errors import InputError, UsageError
+from qclip_ffmpeg.files import read_up_to
 from qclip_ffmpeg.ladder import Rung
 from qclip_ffmpeg.ladder_inputs import Entry, entries_of
 from qclip_ffmpeg.track import SCHEMA_VERSION, QualityTrack, Tool, described
@@ -114,11 +115,7 @@ def baseline_json(rungs: Sequence[Rung]) -> bytes:
 
 def bytes_of(path: Path) -> bytes:
     """A file's bytes. Raises UsageError where it cannot be read, and InputError where nobody can have meant it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    data = read_up_to(path, LARGEST_BYTES)
     if len(data) > LARGEST_BYTES:
         raise InputError(f"{path}: has more than {LARGEST_BYTES >> 20} MiB; check the path")
     return data
