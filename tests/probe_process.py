@@ -1,4 +1,9 @@
-"""qclip-probe as a process of its own, on the weights of a test."""
+"""qclip-probe as a process of its own, on the weights of a test, and the lines that it writes."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
 
 PROBE = """
 import signal, sys
@@ -10,3 +15,16 @@ checkpoint.WEIGHTS_DIR = Path(sys.argv.pop(1))
 probe.main()
 """
 """`python -c PROBE WEIGHTS_DIR ARGUMENT...` is qclip-probe on those weights."""
+
+
+def lines_of(data: str | bytes) -> list[dict[str, Any]]:
+    """Of NDJSON."""
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def wait_for_lines(path: Path, count: int, within_s: float = 120) -> None:
+    """Until a file that is being written has so many."""
+    deadline_s = time.monotonic() + within_s
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline_s, f"{path} has not come to {count} lines"
+        time.sleep(0.05)

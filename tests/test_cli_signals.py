@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probe_process import PROBE
+from probe_process import PROBE, lines_of
 
 from qclip_ffmpeg import files, measurement
 from qclip_ffmpeg.cli import taps
@@ -42,10 +42,6 @@ def clip(media: Callable[..., Path]) -> Path:
 def long_clip(media: Callable[..., Path]) -> Path:
     """30 s in 300 segments of a frame each, whose track is more than a pipe holds."""
     return media("signals-long.mp4", 30, SIZE, 10, c="libx264", preset="ultrafast", g=1)
-
-
-def lines_of(data: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in data.splitlines()]
 
 
 def interrupts(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, at: int) -> None:
