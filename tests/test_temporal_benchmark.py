@@ -1,15 +1,20 @@
 """What the benchmark of events takes for true, and what the judge of dropped frames learns from."""
 
+import math
+from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.temporal.contents import LEAST_BITS, unclean
 from benchmarks.temporal.displacement import all_shifts, own_jump, own_jumps
 from benchmarks.temporal.drop_examples import left_out, source_of, suspects
 from benchmarks.temporal.kept import STILL, source_steps
 from benchmarks.temporal.recipes import flashes, flickers
 from qclip_ffmpeg.frame import Frame
+from qclip_ffmpeg.reader import open_video
 
 
 def clean_frames() -> np.ndarray:
@@ -84,6 +89,43 @@ def test_a_step_that_is_twice_as_long_is_a_jump_of_the_clip_itself() -> None:
     moved = all_shifts(luma)
     assert [own_jump(*moved[n - 1 : n + 2]) for n in range(2, 6)] == [False, False, True, False]
     assert own_jumps(moved) == [4]
+
+
+def steps_of(*lengths: float, standing: int = 0) -> list[np.ndarray]:
+    """Shifts of 20 tiles by so many samples to the right in each step, of which some stand."""
+    shifts = [np.tile([length, 0.0], (20, 1)) for length in lengths]
+    for shift in shifts:
+        shift[:standing] = 0
+    return shifts
+
+
+@pytest.mark.parametrize(
+    ("steps", "jumps"),
+    [
+        (steps_of(2.0, 4.0, 2.0), True),
+        (steps_of(2.0, 2.7, 2.0), True),  # not clear enough to be a drop, nor to be none
+        (steps_of(2.0, 2.4, 2.0), False),
+        (steps_of(2.0, 4.0, 3.8), False),  # the camera speeds up
+        (steps_of(0.8, 1.6, 0.8), False),  # too slow to be seen
+        (steps_of(-2.0, 4.0, -2.0), False),  # there and back
+        (steps_of(2.0, 4.0, 2.0, standing=12), True),  # cars jump before a camera that stands
+        (steps_of(2.0, 4.0, 2.0, standing=13), False),  # of few tiles nothing is known
+    ],
+)
+def test_what_may_be_a_jump_of_the_clip_itself(steps: list[np.ndarray], jumps: bool) -> None:
+    assert own_jump(*steps) == jumps
+
+
+def test_videos_that_were_coded_hard_or_would_be_enlarged_are_not_clean(media: Callable[..., Path]) -> None:
+    with open_video(str(media("clean.mp4", 1, (640, 360)))) as video:
+        info = video.info
+    assert info.duration_s is not None
+    assert info.frame_rate is not None
+    frames = float(info.duration_s * info.frame_rate)
+    enough = math.ceil(LEAST_BITS * 480 * 270 * frames / 8)
+    assert unclean(info, enough, (480, 270)) is None
+    assert "coded hard" in (unclean(info, enough // 2, (480, 270)) or "")
+    assert "640x360 would be enlarged" in (unclean(info, enough * 100, (720, 270)) or "")
 
 
 def test_light_counts_where_enough_of_it_is_left() -> None:

@@ -13,10 +13,12 @@ from test_temporal_pictures import bands_of, texture
 
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.temporal import TemporalWatch
-from qclip_ffmpeg.temporal.cadence import Cadences, Step, folded, progress
+from qclip_ffmpeg.temporal.cadence import Cadences, folded
 from qclip_ffmpeg.temporal.combing import combing
 from qclip_ffmpeg.temporal.looks import Look, Looker, shrunk
+from qclip_ffmpeg.temporal.progress import Progress, Step, progress
 from qclip_ffmpeg.temporal.runs import Run, Runs
+from qclip_ffmpeg.temporal.sparse import SparseCadence
 
 STEP = 4.0
 
@@ -38,8 +40,8 @@ def looks(steps: Sequence[float], noise: float = 0.0, keys: Sequence[int] = ()) 
 
 
 def cadences(steps: Sequence[float], noise: float = 0.0) -> list[str | None]:
-    detector = Cadences(1 / RATE)
-    events = [event for look in looks(steps, noise) for event in detector.add(look)]
+    known, detector = Progress(), Cadences(1 / RATE)
+    events = [event for look in looks(steps, noise) for event in detector.add(look, known.add(look))]
     return [event.detail for event in (*events, *detector.end())]
 
 
@@ -80,6 +82,37 @@ def test_steps_that_go_back_are_light_and_no_repeats() -> None:
 
     assert found(0.0)
     assert not found(-0.08)
+
+
+def sparse(dips: dict[int, float], frames: int = 130) -> list[str | None]:
+    """Of steps that go a third of their way each, but for dips."""
+    detector = SparseCadence(1 / RATE)
+    steps = [Step(n, n / RATE, dips.get(n, 0.33), 3.0) for n in range(2, frames)]
+    events = [event for step in steps for event in detector.add(step)]
+    return [event.detail for event in (*events, *detector.end())]
+
+
+@pytest.mark.parametrize(
+    ("dips", "found"),
+    [
+        (dict.fromkeys(range(5, 100, 25), 0.19), ["24 in 25"]),
+        (dict.fromkeys(range(5, 75, 25), 0.19), []),  # three that are not quite still
+        (dict.fromkeys(range(5, 75, 25), 0.02), ["24 in 25"]),
+        ({5: 0.02, 30: 0.02, 56: 0.02}, []),  # three that are not quite even
+        ({5: 0.02, 29: 0.02, 54: 0.02, 79: 0.02}, ["23.99 in 25"]),
+        ({5: 0.15, 29: 0.15, 54: 0.15, 79: 0.15}, []),
+        (dict.fromkeys(range(5, 100, 25), 0.02) | {17: 0.05}, ["24 in 25"]),  # one that is none of it
+        (dict.fromkeys(range(5, 100, 25), 0.02) | {17: 0.05, 61: 0.05}, []),
+        (dict.fromkeys(range(5, 100, 25), -0.15), []),  # light that goes back
+        (dict.fromkeys(range(5, 125, 40), 0.02), []),  # too rare
+    ],
+)
+def test_dips_that_are_even_in_time_are_a_sparse_cadence(dips: dict[int, float], found: list[str]) -> None:
+    assert sparse(dips) == found
+
+
+def test_a_sparse_cadence_ends_where_places_go_without_a_dip() -> None:
+    assert sparse(dict.fromkeys([*range(5, 100, 25), *range(305, 400, 25)], 0.02), 420) == ["24 in 25"] * 2
 
 
 def test_a_key_frame_of_another_picture_ends_a_freeze() -> None:

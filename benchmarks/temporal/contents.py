@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmarks.temporal.displacement import all_shifts, own_jumps
 from qclip_ffmpeg.ffmpeg import bundled_executable
+from qclip_ffmpeg.frame import VideoInfo
 from qclip_ffmpeg.inputs import InputOptions
 from qclip_ffmpeg.reader import open_video
 
@@ -34,6 +35,9 @@ REPEAT_MOTION = 0.4
 OWN_FLASH = 0.04
 """Natural logarithm of the mean luma over black, over that before it and after it: half of what is asked for."""
 OWN_FLASH_FRAMES = 3
+
+LEAST_BITS = 0.2
+"""Of a source, for a sample of the clip's luma: what is made of fewer is no clean clip."""
 
 BLACK, BLACK_SHARE = 28, 0.98
 """Highest code value of black, and how much of a black picture is."""
@@ -131,12 +135,16 @@ def load(content: Content, size_px: tuple[int, int]) -> Clip:
     """The frames of a content, (width, height) px; videos are cut to the longest run without a cut.
 
     Raises:
-        ValueError: it is too short, or repeats frames itself, so that nothing done to it would be known for sure.
+        ValueError: it is not clean (`unclean`), too short, or repeats frames itself: nothing done to it would be known
+            for sure.
     """
     if content.camera is not None:
         return filmed(content, size_px)
     with open_video(str(content.path), InputOptions()) as video:
-        rate = video.info.frame_rate or Fraction(25)
+        info = video.info
+    rate = info.frame_rate or Fraction(25)
+    if reason := unclean(info, content.path.stat().st_size, size_px):
+        raise ValueError(reason)
     planes = decoded(content.path, size_px, LONGEST_S * float(rate))
     clip = Clip(longest_scene(planes, size_px[1]), rate)
     if len(clip.planes) < 1.5 * rate:
@@ -148,6 +156,21 @@ def load(content: Content, size_px: tuple[int, int]) -> Clip:
     if every := own_rhythm(clip.luma):
         raise ValueError(f"every {every} frames a step is larger: frames were left out of it at a steady rate")
     return clip
+
+
+def unclean(info: VideoInfo, size_bytes: int, size_px: tuple[int, int]) -> str | None:
+    """Why a video of that many bytes makes no clean clips of (width, height) px; None if it does."""
+    sides = (info.width_px, info.height_px)
+    if info.rotation_deg in (90, 270):
+        sides = sides[::-1]
+    if sides[0] < size_px[0] or sides[1] < size_px[1]:
+        return f"{sides[0]}x{sides[1]} would be enlarged"
+    if info.duration_s is None:
+        return None
+    frames = float(info.duration_s * (info.frame_rate or 25))
+    if (bits := 8 * size_bytes / frames / (size_px[0] * size_px[1])) < LEAST_BITS:
+        return f"coded hard itself, {bits:.2f} bits for a sample of the clip"
+    return None
 
 
 def decoded(path: Path, size_px: tuple[int, int], frames: float) -> Planes:

@@ -26,6 +26,13 @@ of arc where the picture is 32 degrees wide: a jump of it is seen."""
 JUMP = 1.5
 """The step across a dropped frame over the longer one of those beside it, half of the tiles, at least: below it motion
 turned or slowed just there, and no step stands out."""
+LIKE_A_JUMP = 1.3
+"""The same of steps of a clean clip that may as well be one: less than JUMP, for what is between the two is not known
+well enough to call a report of it right or wrong."""
+ONWARD = 0.8
+"""Cosine of a tile's step and of those beside it, at least, that goes on in their direction."""
+GOING = 0.5
+"""Thumbnail samples a frame over the steps beside it, at least, of such a tile."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,19 @@ def stands_out(before: NDArray[np.float64], step: NDArray[np.float64], after: ND
 
 
 def own_jump(before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
-    """Whether a step is just what one across a dropped frame is: nobody can know that none is missing."""
-    seen = ~np.isnan(step).any(axis=-1)
-    if np.count_nonzero(seen) < LEAST_TILES:
+    """Whether a step is what one across a dropped frame may be: nobody can know that none is missing.
+
+    What moves on is asked, the rest of the picture may stand: cars jump in front of a camera that does not move.
+    """
+    known = ~np.isnan(before + step + after).any(axis=-1)
+    before, step, after = before[known], step[known], after[known]
+    length, *lengths = (np.linalg.norm(one, axis=-1) for one in (step, before, after))
+    along = (step * (before + after)).sum(axis=-1)
+    onward = along >= ONWARD * length * np.linalg.norm(before + after, axis=-1)
+    goes = onward & (length >= 2 * MOVING) & (np.minimum(*lengths) >= GOING)
+    if np.count_nonzero(goes) < LEAST_TILES:
         return False
-    return float(np.median(np.linalg.norm(step[seen], axis=-1))) >= 2 * MOVING and stands_out(before, step, after)
+    return float(np.median(length[goes] / np.maximum(*lengths)[goes])) >= LIKE_A_JUMP
 
 
 def own_jumps(moved: Sequence[NDArray[np.float64]]) -> list[int]:

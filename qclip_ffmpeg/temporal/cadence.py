@@ -23,20 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qclip_ffmpeg.temporal.looks import Look
+from qclip_ffmpeg.temporal.progress import REACH, Step
 from qclip_ffmpeg.track import Event
 
 MOVING = 0.8
 """Activity of a scene that moves, in 8-bit code values."""
 SEARCH_EVERY = 12
-REACH = 4
-"""Pictures that tell the progress of the third."""
 PERIODS = (2, 3, 4, 5, 6)
 FOLDED = (30, 60)
 """Steps that are folded: clear cadences, and those that need more of them."""
-FLOOR = 0.2
-"""Root mean square of the way of a step, in 8-bit code values, of which nothing is to be seen."""
-LEAST_PROGRESS, MOST_PROGRESS = -0.2, 1.0
-"""What a step has beyond that is the encoder's doing."""
 REPEATED, HELD = 0.21, 0.1
 """Progress of the steps that are to be still, in the mean, at most: less than two thirds of what each of three alike
 has. HELD where every frame is shown LONG or more: encoders code slow motion so, a picture and those that lean on it."""
@@ -58,17 +53,6 @@ LATELY, MISFITS = 16, 5
 APART = 0.1
 
 Array = NDArray[np.float64]
-Picture = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A frame and how it differs from the ones around it."""
-
-    index: int
-    time_s: float
-    progress: float
-    activity: float
 
 
 @dataclass(slots=True)
@@ -95,7 +79,7 @@ class Cadence:
 
 
 class Cadences:
-    """Looks -> repeat events of dense cadences. Holds REMEMBERED numbers and REACH looks.
+    """Looks and steps -> repeat events of dense cadences. Holds REMEMBERED steps.
 
     Args:
         frame_s: how long a frame is shown, on average, in seconds.
@@ -103,24 +87,26 @@ class Cadences:
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._looks: deque[Look] = deque(maxlen=REACH)
         self._steps: deque[Step] = deque(maxlen=REMEMBERED)
         self._first: Look | None = None
+        self._end_s = 0.0
         self._since_search = 0
         self.current: Cadence | None = None
 
-    def add(self, look: Look) -> Iterator[Event]:
-        """The cadence that is over with this frame."""
+    def add(self, look: Look, step: Step | None) -> Iterator[Event]:
+        """The cadence that is over with this frame.
+
+        Args:
+            step: the last one that is known by then.
+        """
         if look.first:
             yield from self.end()
             self._first = look
             self._steps.clear()
-            self._looks.clear()
-        self._looks.append(look)
-        if len(self._looks) < REACH:
+        self._end_s = look.end_s
+        if step is None:
             return
-        step = self._looks[-2]
-        self._steps.append(Step(step.index, step.time_s, progress([n.coarse for n in self._looks]), step.activity))
+        self._steps.append(step)
         self._since_search += 1
         if self._since_search >= SEARCH_EVERY:
             self._search()
@@ -146,7 +132,7 @@ class Cadences:
         if self.current is None and self._since_search:
             self._search()
             if self.current is not None:
-                self.current.end_s = self._looks[-1].end_s
+                self.current.end_s = self._end_s
         if self.current is not None:
             yield self._ended()
 
@@ -192,22 +178,6 @@ class Cadences:
         if not start and self._first is not None and steps[0].index - self._first.index < REACH:
             cadence.start, cadence.start_s = self._first.index, self._first.time_s  # those that have no way yet
         self.current = cadence
-
-
-def progress(pictures: Sequence[Picture]) -> float:
-    """Of REACH pictures, (height, width) in 8-bit code values: the share of the third in the way to the last.
-
-    The step to the third picture is projected on the way from the first to the last, less what all of it gets lighter
-    or darker by. What coding adds to each of the four pictures is in the step or in the way, but not in both: none of
-    it is in their product.
-    """
-    first, before, here, after = pictures
-    step, way = (here - before).ravel(), (after - first).ravel()
-    count = step.size
-    means = float(step.sum()) / count, float(way.sum()) / count
-    along = float(step @ way) / count - means[0] * means[1]
-    length = max(0.0, float(way @ way) / count - means[1] ** 2)  # rounding alone may make it less
-    return max(LEAST_PROGRESS, min(MOST_PROGRESS, along / (length + FLOOR**2)))
 
 
 def folded(steps: list[Step], periods: Sequence[int] = PERIODS) -> Cadence | None:

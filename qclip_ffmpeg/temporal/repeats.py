@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from qclip_ffmpeg.temporal.cadence import FOLDED, Cadences, unevenness
 from qclip_ffmpeg.temporal.looks import Look
+from qclip_ffmpeg.temporal.progress import Progress
 from qclip_ffmpeg.temporal.runs import LOOSE, Run, Runs
 from qclip_ffmpeg.temporal.sparse import SparseCadence
 from qclip_ffmpeg.track import Event
@@ -37,6 +38,7 @@ class Repeats:
         self._near_s = max(NEAR_S, NEAR_FRAMES * frame_s)
         self._wait_s = max(self._near_s, FOLDED[-1] * frame_s)  # until a cadence is known
         self._runs = Runs()
+        self._progress = Progress()
         self._cadences = Cadences(frame_s)
         self._sparse = SparseCadence(frame_s)
         self._now_s = 0.0
@@ -52,8 +54,10 @@ class Repeats:
         """The events that are known to be over with this frame."""
         self._now_s = look.time_s
         run = self._runs.add(look, is_cut)
-        yield from self._cadences.add(look)
-        yield from self._sparse.add(look, run)
+        step = self._progress.add(look)
+        yield from self._cadences.add(look, step)
+        if step is not None:
+            yield from self._sparse.add(step)
         if (dense := self._cadences.current) is not None:
             self._sparse.forget()
         starts = [start for start in (dense.start if dense else None, self._sparse.start) if start is not None]
