@@ -88,9 +88,8 @@ def freeze(clip: Clip, rng: np.random.Generator) -> Damaged:
     seen = bool(np.min([around[:5].mean(), around[-5:].mean()]) > VISIBLE_MOTION) and first + length < count - 2
     group = f"{'skip' if skip else 'hold'} {'>= 0.2' if length_s >= 0.2 else '< 0.2'} s"
     truth = Truth("freeze", first, first + length, seen and length_s >= 0.2, group)
-    return Damaged(
-        clip.planes[order], clip.rate, [truth], {"drop", "judder"} if length_s < 0.2 else {"drop"}, None, order
-    )
+    also = {"drop"} | ({"judder"} if length_s < 0.2 else set()) | ({"cut"} if skip else set())
+    return Damaged(clip.planes[order], clip.rate, [truth], also, None, order)
 
 
 def drops(clip: Clip, rng: np.random.Generator) -> Damaged:

@@ -32,8 +32,8 @@ SETTLING_STEPS = 2
 STEADY = 0.5
 """Of the steps before, what the last one before a run has: motion that dies down has less."""
 DYING = 0.15
-"""Then, change of the frames of a longer run over that last step, at most: as motion dies down, a step has a third or
-more of the one before."""
+"""Then, change of the first SETTLING_STEPS frames of a longer run over that last step, at most: as motion dies down, a
+step has a third or more of the one before."""
 REMEMBERED = 6
 """Steps that say how lively the scene is: the second highest of them, so that one jump is not taken for motion."""
 SETTLED = 0.1
@@ -106,7 +106,7 @@ class Steps:
         self.still: list[Look] = []  # the first that is still, and the last
         self.out_of: list[Look] = []  # loose steps since then
         self.count = self.settled = 0  # from the first to the last that is still
-        self.most = 0.0
+        self.most = self.most_at_first = 0.0
 
     def is_still(self, look: Look) -> bool:
         return look.change < STILL * self.edge
@@ -130,6 +130,8 @@ class Steps:
                 return False
             loose.append(look)
         self.looks.append(look)
+        if len(self.looks) <= SETTLING_STEPS:
+            self.most_at_first = max(self.most_at_first, look.change)
         return True
 
     def _is_coded_anew(self, look: Look) -> bool:
@@ -161,7 +163,7 @@ class Steps:
     def dies_down(self) -> bool:
         """Whether it is motion that ends softly, and no short run."""
         count = len(self.into) + self.count + len(self.out_of)
-        return self.dying and count > SETTLING_STEPS and self.most > DYING * self.edge
+        return self.dying and count > SETTLING_STEPS and self.most_at_first > DYING * self.edge
 
     def over(self, after: Look) -> Run | None:
         """The run before a look, unless it begins or ends softly: then it was motion that died down."""
