@@ -21,11 +21,14 @@ LOW, BACK = 0.21, -0.1
 """Progress of a dip, at most and at least: light that flickers goes back, a picture that is shown again hardly does."""
 DEEP = 0.1
 """Progress of a dip below that of the steps beside it, at least."""
+LEAST_BESIDE, MOST_BESIDE = 0.25, 0.8
+"""Of those: each is about half of its way. Light that rises and falls dips where it turns, between others."""
 STANDS_STILL, SURE = 0.08, 0.1
 """Progress of a dip, at most, where three are enough, and where they may be off their places."""
 LEAST, FEWEST = 4, 3
 """Dips of a cadence, and where every one stands still."""
-LEAST_DISTANCE = 7
+LEAST_DISTANCE = 12
+"""Frames: light that flickers dips more often."""
 MOST_DISTANCE_S = 1.4
 SLACK = 1
 """Frames by which a dip may be off its place."""
@@ -101,7 +104,8 @@ class SparseCadence:
         if len(self._steps) < 3:
             return None
         before, here, after = self._steps
-        if not BACK <= here.progress <= min(LOW, before.progress - DEEP, after.progress - DEEP):
+        less, more = sorted((before.progress, after.progress))
+        if less < LEAST_BESIDE or more > MOST_BESIDE or not BACK <= here.progress <= min(LOW, less - DEEP):
             return None
         return Dip(here.index, here.time_s, after.time_s, here.progress)
 
@@ -143,9 +147,11 @@ class SparseCadence:
 
     def _is_cadence(self, chain: list[Dip]) -> bool:
         highest = max(dip.progress for dip in chain)
+        distances = {after.index - before.index for before, after in pairwise(chain)}
         alike = max(STANDS_STILL, 2 * highest)
         strays = sum(d.index > chain[0].index and d not in chain and d.progress <= alike for d in self._dips)
-        if len({after.index - before.index for before, after in pairwise(chain)}) == 1:
-            enough = len(chain) >= LEAST or (len(chain) >= FEWEST and highest <= STANDS_STILL)
-            return enough and strays <= (STRAY if len(chain) >= LEAST and highest <= SURE else 0)
-        return len(chain) >= LEAST and highest <= SURE and strays <= STRAY
+        if len(chain) < LEAST:
+            return len(chain) == FEWEST and len(distances) == 1 and highest <= STANDS_STILL and not strays
+        if highest <= SURE:
+            return strays <= STRAY
+        return len(distances) == 1 and not strays
