@@ -105,6 +105,8 @@ def sparse(dips: dict[int, float], frames: int = 130) -> list[str | None]:
         (dict.fromkeys(range(5, 100, 25), 0.02) | {17: 0.05, 61: 0.05}, []),
         (dict.fromkeys(range(5, 100, 25), -0.15), []),  # light that goes back
         (dict.fromkeys(range(5, 125, 40), 0.02), []),  # too rare
+        (dict.fromkeys(range(5, 100, 9), 0.02), []),  # too often: it may be light
+        ({n + k: 0.02 + 0.15 * k for n in range(5, 100, 25) for k in (0, 1)}, []),  # light that turns
     ],
 )
 def test_dips_that_are_even_in_time_are_a_sparse_cadence(dips: dict[int, float], found: list[str]) -> None:
