@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.temporal.contents import LEAST_BITS, unclean
+from benchmarks.temporal.contents import LEAST_BITS, longest_scene, stamp_gaps, unclean
 from benchmarks.temporal.displacement import all_shifts, own_jump, own_jumps
 from benchmarks.temporal.drop_examples import left_out, source_of, suspects
 from benchmarks.temporal.kept import STILL, source_steps
@@ -126,6 +126,16 @@ def test_videos_that_were_coded_hard_or_would_be_enlarged_are_not_clean(media: C
     assert unclean(info, enough, (480, 270)) is None
     assert "coded hard" in (unclean(info, enough // 2, (480, 270)) or "")
     assert "640x360 would be enlarged" in (unclean(info, enough * 100, (720, 270)) or "")
+
+
+def test_frames_that_time_stamps_leave_out_end_a_clean_run(media: Callable[..., Path]) -> None:
+    whole = media("whole.mkv", 1, (160, 90))
+    gappy = media("gappy.mkv", 1, (160, 90), filters="select='not(eq(n,5)+eq(n,12))'", fps_mode="vfr")
+    assert stamp_gaps(whole, 25) == []
+    assert stamp_gaps(gappy, 23) == [5, 11]
+    assert stamp_gaps(gappy, 8) == [5]
+    planes = np.zeros((23, 135, 160), np.uint8)
+    assert len(longest_scene(planes, 90, [5, 11])) == 12
 
 
 def test_light_counts_where_enough_of_it_is_left() -> None:

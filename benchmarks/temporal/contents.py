@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -32,6 +33,8 @@ SHARP_CHANGE = 15.0
 UNLIKE = 0.6
 REPEAT_SHARE = 0.15
 REPEAT_MOTION = 0.4
+STAMP_GAP = 1.5
+"""Time to a frame over the usual one, from which on there was another between."""
 OWN_FLASH = 0.04
 """Natural logarithm of the mean luma over black, over that before it and after it: half of what is asked for."""
 OWN_FLASH_FRAMES = 3
@@ -132,7 +135,7 @@ def find_contents(folders: list[Path], cameras_a_photograph: int) -> list[Conten
 
 
 def load(content: Content, size_px: tuple[int, int]) -> Clip:
-    """The frames of a content, (width, height) px; videos are cut to the longest run without a cut.
+    """The frames of a content, (width, height) px; videos are cut to the longest run without a cut or a missing frame.
 
     Raises:
         ValueError: it is not clean (`unclean`), too short, or repeats frames itself: nothing done to it would be known
@@ -146,7 +149,7 @@ def load(content: Content, size_px: tuple[int, int]) -> Clip:
     if reason := unclean(info, content.path.stat().st_size, size_px):
         raise ValueError(reason)
     planes = decoded(content.path, size_px, LONGEST_S * float(rate))
-    clip = Clip(longest_scene(planes, size_px[1]), rate)
+    clip = Clip(longest_scene(planes, size_px[1], stamp_gaps(content.path, len(planes))), rate)
     if len(clip.planes) < 1.5 * rate:
         raise ValueError("too short")
     if len(where := own_repeats(clip.luma)):
@@ -189,11 +192,21 @@ def steps(luma: Planes) -> NDArray[np.float64]:
     return np.array([0.0, *moved])
 
 
-def longest_scene(planes: Planes, height_px: int) -> Planes:
+def stamp_gaps(path: Path, count: int) -> list[int]:
+    """Of the first frames of a video: before which its time stamps leave some out."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stamps = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+    lengths = np.diff(stamps[:count])
+    return [int(n) + 1 for n in np.flatnonzero(lengths > STAMP_GAP * np.median(lengths))] if len(lengths) else []
+
+
+def longest_scene(planes: Planes, height_px: int, gaps: list[int]) -> Planes:
+    """The longest run of (frames, height * 3 / 2, width) without a cut or a gap."""
     luma = planes[:, :height_px]
     moved = steps(luma)
     cuts = [n for n in np.flatnonzero(moved > SHARP_CHANGE) if likeness(luma[n - 1], luma[n]) < UNLIKE]
-    edges = [0, *cuts, len(planes)]
+    edges = sorted({0, *cuts, *gaps, len(planes)})
     first, last = max(pairwise(edges), key=lambda pair: pair[1] - pair[0])
     return planes[first:last]
 
