@@ -37,6 +37,14 @@ class Figures(msgspec.Struct):
         return self.right / self.found if self.found else None
 
     @property
+    def f1(self) -> float | None:
+        """Harmonic mean of recall and precision: what detectors that report more, or less, are held against each other
+        by."""
+        if not self.recall or not self.precision:
+            return None
+        return 2 * self.recall * self.precision / (self.recall + self.precision)
+
+    @property
     def onset(self) -> float | None:
         return median(self.onset_frames) if self.onset_frames else None
 
