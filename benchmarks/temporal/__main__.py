@@ -55,9 +55,9 @@ def measured(detector: str, item: Item, folder: Path, fresh: bool) -> list[Found
 def table(rows: list[Figures]) -> str:
     lines = ["| kind | detector | true | recall | found | precision | F1 | onset, frames |", "|" + "---|" * 8]
     for f in rows:
-        shown = [f"{v:.1%}" if v is not None else "" for v in (f.recall, f.precision, f.f1)]
+        recall, precision, f1 = (f"{v:.1%}" if v is not None else "" for v in (f.recall, f.precision, f.f1))
         onset = f"{f.onset:.2f}" if f.onset is not None else ""
-        lines.append(f"| {f.kind} | {f.detector} | {f.true} | {shown[0]} | {f.found} | {shown[1]} | {shown[2]} | {onset} |")
+        lines.append(f"| {f.kind} | {f.detector} | {f.true} | {recall} | {f.found} | {precision} | {f1} | {onset} |")
     return "\n".join(lines)
 
 
