@@ -47,7 +47,7 @@ BLACK, BLACK_SHARE = 28, 0.98
 BLACK_S = 0.1
 
 RHYTHM = 0.15
-"""Natural logarithm of steps at a beat over those between."""
+"""Natural logarithm of steps at a beat over those between, or the other way round."""
 RHYTHM_SURE = 6.0
 """Standard errors."""
 
@@ -157,7 +157,7 @@ def load(content: Content, size_px: tuple[int, int]) -> Clip:
     if (black := int(own_black(clip.luma).sum())) >= BLACK_S * rate:
         raise ValueError(f"is black itself, {black} of {len(planes)}")
     if every := own_rhythm(clip.luma):
-        raise ValueError(f"every {every} frames a step is larger: frames were left out of it at a steady rate")
+        raise ValueError(f"every {every} frames a step is larger or smaller: it was made from another frame rate")
     return clip
 
 
@@ -242,7 +242,8 @@ def own_flashes(luma: Planes) -> list[tuple[int, int]]:
 
 
 def own_rhythm(luma: Planes) -> int | None:
-    """Every how many frames the picture steps further than around, as where 30 frames a second were made 24."""
+    """Every how many frames the picture steps further than around, as where 30 frames a second were made 24, or less
+    far, as where frames were mixed to make 24 of them 30."""
     moved = np.log(steps(luma)[1:] + 0.05)
     level = np.array([np.median(moved[max(0, n - 5) : n + 6]) for n in range(len(moved))])
     rest = np.clip(moved - level, -1, 1)
@@ -251,7 +252,7 @@ def own_rhythm(luma: Planes) -> int | None:
             on = rest[phase::every]
             off = np.delete(rest, np.s_[phase::every])
             spread = np.sqrt(on.var() / len(on) + off.var() / len(off)) + 1e-3
-            if on.mean() - off.mean() > RHYTHM and (on.mean() - off.mean()) / spread > RHYTHM_SURE:
+            if (apart := abs(on.mean() - off.mean())) > RHYTHM and apart / spread > RHYTHM_SURE:
                 return every
     return None
 

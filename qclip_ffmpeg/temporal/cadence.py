@@ -47,6 +47,8 @@ LEAST_ERROR = 0.01
 """Of that, so that a few steps that are alike by chance do not count too much."""
 MOST_STILL, MOST_LIVELY = 0.17, 0.25
 """Share of the steps that are to move, and of those that are to be still, that may be on the wrong side."""
+AS_STILL, MOST_AS_STILL = 0.05, 0.1
+"""Share of the steps that are to move that may go hardly further than the still ones: more of them is judder."""
 REMEMBERED = 96
 LATELY, MISFITS = 16, 5
 """So many misfits among the steps lately end a cadence, unless its two groups are still APART in progress."""
@@ -211,6 +213,8 @@ def are_apart(moved: Array, is_still: NDArray[np.bool_]) -> bool:
     (still, error_of_still), (moving, error_of_moving) = (mean_of(moved[group]) for group in (is_still, ~is_still))
     error = np.sqrt(error_of_still**2 + error_of_moving**2 + LEAST_ERROR**2)
     if moving - still < CLEAR * error:
+        return False
+    if (moved[~is_still] <= still + AS_STILL).mean() > MOST_AS_STILL:
         return False
     wrong = (moved < (still + moving) / 2) != is_still
     return bool(wrong[~is_still].mean() <= MOST_STILL and wrong[is_still].mean() <= MOST_LIVELY)
