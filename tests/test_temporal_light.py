@@ -128,6 +128,19 @@ def test_slow_flicker_that_rests_between_its_steps_is_found() -> None:
     assert last > 60
 
 
+@pytest.mark.parametrize(("darker", "flickers"), [(1.05, True), (0.9, False)])
+def test_light_that_most_of_the_picture_shares_and_its_tones_do_not_is_no_flicker(
+    darker: float, flickers: bool
+) -> None:
+    """As before a camera that shakes: what is bright covers more, and the rest is another part of the scene."""
+    others = np.kron(np.random.default_rng(4).random((9, 16)) < 0.4, np.ones((15, 15), bool))
+    pictures = []
+    for n, picture in enumerate(pan(60, 0)):
+        gains = np.where(others, darker, 1.05) if n % 4 < 2 else np.ones(SIZE)
+        pictures.append(((picture - BLACK) * gains + BLACK).astype(np.float32))
+    assert bool(flicker_of(pictures)) == flickers
+
+
 def test_a_cut_between_scenes_in_which_much_moves_is_found() -> None:
     here, there = pan(30, 10), [view(scene(5, light=130), n * 10) for n in range(30)]
     assert cuts_of([*here, *there]) == [30]

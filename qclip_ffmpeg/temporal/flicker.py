@@ -16,7 +16,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.temporal.flashes import BEFORE, FLASH, FLASH_FRAMES, FLASH_S, MIN_BLOCKS, MIN_LIGHT, flash_gain
+from qclip_ffmpeg.temporal.flashes import (
+    BEFORE,
+    FLASH,
+    FLASH_FRAMES,
+    FLASH_S,
+    MIN_BLOCKS,
+    MIN_LIGHT,
+    MIN_TONES,
+    flash_gain,
+)
 from qclip_ffmpeg.temporal.looks import Array, Look
 from qclip_ffmpeg.track import Event
 
@@ -29,6 +38,9 @@ SWING_S = 0.3
 NOT_MOTION = 0.9
 """Correlation of the changes of light with what is left of them when all that shifting the picture could explain is
 taken out of the blocks, at least."""
+AGREE = (0.6, 1.5)
+"""Change of light by the tones of the whole picture over that by its blocks, over all steps: at least and at most. A
+camera that shakes before a bright sky changes one more than the other."""
 CLIPPED = 0.2
 """Relative change of a block that counts at most: beyond, something passed."""
 BAD_SWING = 0.2
@@ -132,8 +144,9 @@ class Flicker:
         self._end_s = peak.time_s
         if self._since_s is None:
             del self._swings[:-SWINGS]
-            if len(self._swings) == SWINGS and not self._motion_explains(self._swings[0][0]):
-                self._since_s = self._swings[0][0]
+            since_s = self._swings[0][0]
+            if len(self._swings) == SWINGS and not self._motion_explains(since_s) and self._is_a_gain(since_s):
+                self._since_s = since_s
         del self._swings[: -4 * SWINGS]
 
     def _left_s(self, base: Turn, peak: Turn) -> float:
@@ -166,6 +179,17 @@ class Flicker:
         rest = np.array([unmoved_change(a, b) for a, b in pairwise(blocks)])
         raw, rest = raw - raw.mean(), rest - rest.mean()
         return float((raw * rest).sum()) < NOT_MOTION * float(np.sqrt((raw * raw).sum() * (rest * rest).sum()))
+
+    def _is_a_gain(self, since_s: float) -> bool:
+        """Whether the tones of the picture follow the light of its blocks: a gain changes both alike."""
+        steps = [s for s in self._path if s.time_s >= since_s]
+        by_block = np.diff([s.value for s in steps])
+        tones = np.array([s.look.tones() for s in steps]) - self._black
+        lit = tones.min(axis=0) > MIN_LIGHT
+        if np.count_nonzero(lit) < MIN_TONES:
+            return True  # nothing else is known
+        by_tone = np.median(np.diff(np.log(tones[:, lit]), axis=0), axis=1)
+        return AGREE[0] <= float(by_tone @ by_block) / float(by_block @ by_block) <= AGREE[1]
 
     def _over(self) -> Iterator[Event]:
         """The swings so far were all."""
