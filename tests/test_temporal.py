@@ -185,8 +185,14 @@ def test_fades_out_and_in(colour: str, media: Media) -> None:
     chain = f"fade=out:20:25:color={colour}:enable='lt(n,50)',fade=in:60:25:color={colour}:enable='gte(n,50)'"
     events = [event for event in events_of(moving(media, f"fade-{colour}.mkv", chain)) if event.kind != "black"]
     assert kinds(events) == ["fade", "fade"]
-    assert events[0].start_s == pytest.approx(0.8, abs=0.17)
-    assert events[1].end_s == pytest.approx(3.4, abs=0.17)
+    times_s = [time_s for event in events for time_s in (event.start_s, event.end_s)]
+    assert times_s == pytest.approx([0.84, 1.84, 2.4, 3.4], abs=0.09)
+
+
+def test_a_fade_ends_no_later_than_the_video(media: Media) -> None:
+    path = moving(media, "fade-end.mkv", "fade=out:20:25", duration=1.76)
+    [event] = [event for event in events_of(path) if event.kind == "fade"]
+    assert (event.start_s, event.end_s) == (pytest.approx(0.84, abs=0.09), 1.76)
 
 
 def test_a_cut_is_the_first_frame_of_the_scene(media: Media) -> None:

@@ -71,6 +71,7 @@ class TemporalWatch:
         self._timeline = Timeline()
         self._activities: deque[tuple[float, float]] = deque(maxlen=ACTIVITIES)
         self._end_s = 0.0
+        self._until_s = inf  # a fade may seem to go on behind the last frame
         self._too_small = False
 
     def over(self, frames: Iterable[Frame], mark_scenes: bool = False) -> Iterator[Frame]:
@@ -136,6 +137,7 @@ class TemporalWatch:
         self._catch_up()
         self._judge_rest()
         self._all_over(self._end_s)
+        self._until_s = self._end_s
 
     def _all_over(self, now_s: float) -> None:
         self._note(self._repeats.end())
@@ -144,7 +146,8 @@ class TemporalWatch:
         self._note(self._flicker.end())
 
     def events(self, until_s: float = inf) -> list[Event]:
-        """Those that are known to be over and began before `until_s`, by time, cut off there."""
+        """Those that are known to be over and began before `until_s`, by time, cut off there or at the video's end."""
+        until_s = min(until_s, self._until_s)
         began = [event for event in self._timeline.events() if event.start_s < until_s]
         return [event if event.end_s <= until_s else msgspec.structs.replace(event, end_s=until_s) for event in began]
 

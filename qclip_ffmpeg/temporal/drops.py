@@ -28,7 +28,7 @@ from qclip_ffmpeg.temporal.evidence import (
     evidence,
     lengths_of,
     longer,
-    middle,
+    quantile,
     standing_out,
     usual_of,
 )
@@ -50,8 +50,9 @@ STANDS_OUT, LONGER = 0.2, 0.3
 """`standing_out`, at least, or else `longer` than the two steps beside it: a step is a fifth longer than the longer of
 them in the median, or a third longer than their mean where much moves, as of a camera that drives on. Those across
 dropped frames that are to be found are half as long again, measured with some error."""
-GOES = 0.25
-"""Samples of the coarse picture, in the median, at least: the camera moves. Those to be found go twice as far."""
+GOES, GOING_SHARE = 0.25, 0.3
+"""Samples of the coarse picture that such a share of the blocks moves, at least: the camera moves. Those to be found go
+twice as far; of a camera that drives on the blocks in the middle hardly move."""
 LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
 LONGEST_STEP_S = 0.075
@@ -126,7 +127,10 @@ class Suspects:
         beside |= {n: self._flow(at + n).shift for n in BESIDE if n not in beside}
         usual = usual_of(beside)
         here = evened(flow, usual)
-        if blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS or middle(here, lengths_of(here.shift)) < GOES:
+        if (
+            blocks_with_a_say(here.product(usual, usual)) < LEAST_BLOCKS
+            or quantile(here, lengths_of(here.shift), 1 - GOING_SHARE) < GOES
+        ):
             return None
         look, before = self._looks[at], self._looks[at - 1]
         coded_anew = look.keyframe and not before.keyframe

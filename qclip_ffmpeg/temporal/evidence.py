@@ -88,8 +88,13 @@ def standing_out(flow: Flow, beside: Mapping[int, Array]) -> tuple[float, float]
 
 def middle(flow: Flow, values: Any) -> float:
     """Median of a value of every block (rows, columns), by how clearly its motion is seen."""
+    return quantile(flow, values, 0.5)
+
+
+def quantile(flow: Flow, values: Any, share: float) -> float:
+    """The value below which that share of the blocks lies, as `middle`."""
     xx, yy, _ = flow.slopes
-    return quantiles(values.ravel(), ((xx + yy) / flow.doubt).ravel(), (0.5,))[0]
+    return quantiles(values.ravel(), ((xx + yy) / flow.doubt).ravel(), (share,))[0]
 
 
 def whole_shift(flow: Flow, shift: Array) -> Array:

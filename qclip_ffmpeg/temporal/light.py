@@ -16,6 +16,13 @@ BLACK_MARGIN = 12.0
 LONG_BLACK_S = 1.0
 
 WHITE = 215.0
+WHITE_OVER_BLACK = 219.0
+"""Nominal, in 8-bit code values."""
+STRAIGHT = (0.25, 0.75)
+"""Shares of the light between which a fade is taken for a straight line: where it meets none and all of it, it begins
+and ends. The first frames of a slow fade are too much like the picture, and the last ones like black, to be told."""
+FARTHEST = 0.25
+"""Of the length of what is told, how far it may lie beyond."""
 MIN_FADE_S = 0.2
 MIN_FADE = 8.0
 """Change of the mean over a fade, in 8-bit code values."""
@@ -78,7 +85,7 @@ class Fades:
             self._past.clear()
             self._rising = []
         if plain:
-            if not self._plain and (event := fade([*self._past, now][::-1], backward=True)) is not None:
+            if not self._plain and (event := self._fade([*self._past, now][::-1])) is not None:
                 yield event
             self._rising = [now]
             self._past.clear()
@@ -98,16 +105,24 @@ class Fades:
         over = len(steps) > 3 and bool((steps[-3:] < LEVEL * max(levels) / len(steps)).all())
         if over or at_end or now_s - rising[0].time_s > LONGEST_FADE_S:
             self._rising = []
-            if (event := fade(rising, backward=False)) is not None:
+            if (event := self._fade(rising)) is not None:
                 yield event
 
     def end(self) -> Iterator[Event]:
         if self._rising:
             yield from self._risen(self._rising[-1].time_s, at_end=True)
 
+    def _fade(self, moments: Sequence[Moment]) -> Event | None:
+        return fade(moments, self._black + (WHITE_OVER_BLACK if moments[0].mean >= WHITE else 0))
 
-def fade(moments: Sequence[Moment], backward: bool) -> Event | None:
-    """The fade that begins with a plain picture, the first of `moments`, in their order; None where there is none."""
+
+def fade(moments: Sequence[Moment], plain: float) -> Event | None:
+    """The fade that begins with a plain picture, the first of `moments`, in their order; None where there is none.
+
+    Args:
+        moments: backward in time where the picture fades out.
+        plain: mean luma of where it comes from, in 8-bit code values.
+    """
     levels = np.abs(np.array([m.mean for m in moments]) - moments[0].mean)
     steps = np.diff(levels)
     if len(steps) < 4:
@@ -130,5 +145,23 @@ def fade(moments: Sequence[Moment], backward: bool) -> Event | None:
     if steps[first:last].max() > MOST_AT_ONCE * levels[last]:
         return None
     smooth = float((steps[first:last] > 0).mean())
-    times_s = sorted((moments[first].time_s, moments[last].time_s))
-    return Event("fade", times_s[0], times_s[1], 1.0, smooth)
+    return Event("fade", *span_s(moments[first : last + 1], plain), 1.0, smooth)
+
+
+def span_s(moments: Sequence[Moment], plain: float) -> tuple[float, float]:
+    """When a fade, of moments as `fade` has them, begins and ends: with the first frame that is not as bright as those
+    before, and the first that is as those after."""
+    times_s = np.array([m.time_s for m in moments])
+    shares = np.maximum.accumulate(np.abs(np.array([m.mean for m in moments]) - plain))
+    known_s, frame_s = times_s[-1] - times_s[0], abs(times_s[-1] - times_s[0]) / (len(times_s) - 1)
+    quarter_s, three_s = np.interp(STRAIGHT, shares / shares[-1], times_s)
+    slope_s = (three_s - quarter_s) / (STRAIGHT[1] - STRAIGHT[0])
+    none_s, all_s = quarter_s - STRAIGHT[0] * slope_s, three_s + (1 - STRAIGHT[1]) * slope_s
+    beyond_s = FARTHEST * known_s
+    ends_s = [
+        first + np.clip(found - first, -abs(beyond_s), abs(beyond_s))
+        for first, found in ((times_s[0], none_s), (times_s[-1], all_s))
+    ]
+    frames = [round((end_s - times_s[0]) / frame_s) + (known_s < 0) for end_s in ends_s]
+    start_s, end_s = sorted(times_s[0] + n * frame_s for n in frames)
+    return float(start_s), float(end_s)

@@ -10,7 +10,7 @@ CADENCE_APART_S = 0.5
 """Between two stretches of one cadence: a key frame, a moment without motion."""
 RECENT = 64
 """Events of a kind that are looked through for those of a segment that is just over."""
-POINTS = ("cut", "drop", "pts_duplicate", "pts_gap")
+SINGLE = ("cut", "drop", "fade", "pts_duplicate", "pts_gap")
 """Kinds that do not merge: each is one of its own."""
 
 
@@ -23,7 +23,7 @@ class Timeline:
 
     def add(self, event: Event) -> None:
         kept = self._kept[event.kind]
-        if kept and event.kind not in POINTS and same(kept[-1], event):
+        if kept and event.kind not in SINGLE and same(kept[-1], event):
             kept[-1] = merged(kept[-1], event)
         elif len(kept) == MOST_OF_A_KIND:
             self._left_out[event.kind] += 1
