@@ -149,19 +149,23 @@ def fade(moments: Sequence[Moment], plain: float) -> Event | None:
 
 
 def span_s(moments: Sequence[Moment], plain: float) -> tuple[float, float]:
-    """When a fade, of moments as `fade` has them, begins and ends: with the first frame that is not as bright as those
-    before, and the first that is as those after."""
+    """When a fade begins and ends, in s: with its first frame, and with the first that is none of it.
+
+    Args:
+        moments: all that is told of it, in the order that `fade` has.
+        plain: as there.
+    """
     times_s = np.array([m.time_s for m in moments])
-    shares = np.maximum.accumulate(np.abs(np.array([m.mean for m in moments]) - plain))
-    known_s, frame_s = times_s[-1] - times_s[0], abs(times_s[-1] - times_s[0]) / (len(times_s) - 1)
-    quarter_s, three_s = np.interp(STRAIGHT, shares / shares[-1], times_s)
-    slope_s = (three_s - quarter_s) / (STRAIGHT[1] - STRAIGHT[0])
-    none_s, all_s = quarter_s - STRAIGHT[0] * slope_s, three_s + (1 - STRAIGHT[1]) * slope_s
-    beyond_s = FARTHEST * known_s
-    ends_s = [
-        first + np.clip(found - first, -abs(beyond_s), abs(beyond_s))
-        for first, found in ((times_s[0], none_s), (times_s[-1], all_s))
-    ]
-    frames = [round((end_s - times_s[0]) / frame_s) + (known_s < 0) for end_s in ends_s]
-    start_s, end_s = sorted(times_s[0] + n * frame_s for n in frames)
-    return float(start_s), float(end_s)
+    light = np.maximum.accumulate(np.abs(np.array([m.mean for m in moments]) - plain))
+    frame_s = abs(times_s[-1] - times_s[0]) / (len(times_s) - 1)
+    less, more = STRAIGHT
+    less_s, more_s = np.interp(STRAIGHT, light / light[-1], times_s)
+    slope_s = (more_s - less_s) / (more - less)
+    met_s = np.array([less_s - less * slope_s, more_s + (1 - more) * slope_s])
+    told_s = times_s[[0, -1]]
+    reach_s = FARTHEST * abs(told_s[1] - told_s[0])
+    met_s = np.clip(met_s, told_s - reach_s, told_s + reach_s)
+    backward = slope_s < 0  # then the line meets all of the light one frame before the first that has less
+    frames = np.round((met_s - times_s[0]) / frame_s) + backward
+    start_s, end_s = sorted(float(times_s[0] + n * frame_s) for n in frames)
+    return start_s, end_s
