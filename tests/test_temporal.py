@@ -189,6 +189,12 @@ def test_fades_out_and_in(colour: str, media: Media) -> None:
     assert times_s == pytest.approx([0.84, 1.84, 2.4, 3.4], abs=0.09)
 
 
+def test_an_event_that_lasts_to_the_end_is_rounded_as_segments_are(media: Media) -> None:
+    black = "drawbox=c=black:t=fill:enable='gte(n,30)'"
+    [event] = events_of(moving(media, "black-end.mp4", black, rate=30, duration=53 / 30))
+    assert (event.kind, event.start_s, event.end_s) == ("black", 1.0, 1.766667)
+
+
 def test_a_fade_ends_no_later_than_the_video(media: Media) -> None:
     path = moving(media, "fade-end.mkv", "fade=out:20:25", duration=1.76)
     [event] = [event for event in events_of(path) if event.kind == "fade"]

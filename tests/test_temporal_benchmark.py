@@ -117,7 +117,7 @@ def test_what_may_be_a_jump_of_the_clip_itself(steps: list[np.ndarray], jumps: b
 
 
 def test_videos_that_were_coded_hard_or_would_be_enlarged_are_not_clean(media: Callable[..., Path]) -> None:
-    with open_video(str(media("clean.mp4", 1, (640, 360)))) as video:
+    with open_video(str(media("clean-source.mp4", 1, (640, 360)))) as video:
         info = video.info
     assert info.duration_s is not None
     assert info.frame_rate is not None
@@ -129,8 +129,8 @@ def test_videos_that_were_coded_hard_or_would_be_enlarged_are_not_clean(media: C
 
 
 def test_frames_that_time_stamps_leave_out_end_a_clean_run(media: Callable[..., Path]) -> None:
-    whole = media("whole.mkv", 1, (160, 90))
-    gappy = media("gappy.mkv", 1, (160, 90), filters="select='not(eq(n,5)+eq(n,12))'", fps_mode="vfr")
+    whole = media("stamps-whole.mkv", 1, (160, 90))
+    gappy = media("stamps-gappy.mkv", 1, (160, 90), filters="select='not(eq(n,5)+eq(n,12))'", fps_mode="vfr")
     assert stamp_gaps(whole, 25) == []
     assert stamp_gaps(gappy, 23) == [5, 11]
     assert stamp_gaps(gappy, 8) == [5]

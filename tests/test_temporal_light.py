@@ -1,6 +1,7 @@
 """Flashes, flicker and cuts where much moves: on pictures made by hand, and the benchmark's own idea of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -12,6 +13,7 @@ from benchmarks.temporal.recipes import flash
 from qclip_ffmpeg.temporal.cuts import Cuts
 from qclip_ffmpeg.temporal.flashes import BEFORE, flash_gain
 from qclip_ffmpeg.temporal.flicker import Flicker
+from qclip_ffmpeg.temporal.light import Fades, Moment, span_s
 from qclip_ffmpeg.temporal.looks import Look, block_means, grid_of, highest, shrunk
 
 RATE = 25
@@ -139,6 +141,39 @@ def test_light_that_most_of_the_picture_shares_and_its_tones_do_not_is_no_flicke
         gains = np.where(others, darker, 1.05) if n % 4 < 2 else np.ones(SIZE)
         pictures.append(((picture - BLACK) * gains + BLACK).astype(np.float32))
     assert bool(flicker_of(pictures)) == flickers
+
+
+def test_light_that_has_stopped_long_ago_at_a_high_rate_is_no_error() -> None:
+    """More still frames than are remembered come before the end, but hardly any time."""
+    swings = [1.06 if n // 3 % 2 else 1.0 for n in range(18)]
+    pictures = [brighter(pan(1, 0)[0], gain) for gain in [1.0] * 10 + swings + [1.0] * 66]
+    detector = Flicker(BLACK, 1 / 240)
+    for look in looks_of(pictures):
+        list(detector.add(replace(look, time_s=look.index / 240, end_s=(look.index + 1) / 240), is_cut=False))
+    list(detector.end())
+
+
+@pytest.mark.parametrize("plain", [16.0, 0.0, 235.0, 255.0])
+def test_the_span_of_a_fade_is_that_of_its_line(plain: float) -> None:
+    """26 frames from 130 to a plain picture, and the other way round."""
+    moments = [Moment(1 + n / 25, plain + (130 - plain) * n / 25) for n in range(26)]
+    told = moments[2:]  # what is nearly plain is not told
+    assert span_s(told, plain) == pytest.approx((1.0, 2.0))
+    backward = [Moment(4 - m.time_s, m.mean) for m in told]
+    assert span_s(backward, plain) == pytest.approx((2.04, 3.04))
+
+
+def test_a_gap_within_a_fade_makes_it_no_longer_at_its_ends() -> None:
+    moments = [Moment((n + 30 * (n > 13)) / 25, 16 + 4.0 * n) for n in range(26)]
+    assert span_s(moments, 16.0) == pytest.approx((0.0, 2.2))
+
+
+def test_a_fade_begins_no_earlier_than_the_video() -> None:
+    pictures = [brighter(p, 0.04 + 0.03 * n) for n, p in enumerate(pan(33, 1))]
+    fades = Fades(BLACK)
+    looks = [replace(look, plain=look.index == 0) for look in looks_of(pictures)]
+    [event] = [event for look in looks for event in fades.add(look, is_cut=False)] + list(fades.end())
+    assert event.start_s == 0.0
 
 
 def test_a_cut_between_scenes_in_which_much_moves_is_found() -> None:

@@ -84,10 +84,10 @@ def test_steps_that_go_back_are_light_and_no_repeats() -> None:
     assert not found(-0.08)
 
 
-def sparse(dips: dict[int, float], frames: int = 130) -> list[str | None]:
+def sparse(dips: dict[int, float], frames: int = 130, activity: float = 3.0) -> list[str | None]:
     """Of steps that go a third of their way each, but for dips."""
     detector = SparseCadence(1 / RATE)
-    steps = [Step(n, n / RATE, dips.get(n, 0.33), 3.0) for n in range(2, frames)]
+    steps = [Step(n, n / RATE, dips.get(n, 0.33), activity) for n in range(2, frames)]
     events = [event for step in steps for event in detector.add(step)]
     return [event.detail for event in (*events, *detector.end())]
 
@@ -111,6 +111,10 @@ def sparse(dips: dict[int, float], frames: int = 130) -> list[str | None]:
 )
 def test_dips_that_are_even_in_time_are_a_sparse_cadence(dips: dict[int, float], found: list[str]) -> None:
     assert sparse(dips) == found
+
+
+def test_where_hardly_anything_moves_no_cadence_is_to_be_seen() -> None:
+    assert sparse(dict.fromkeys(range(5, 125, 25), 0.02), activity=0.5) == []
 
 
 def test_a_sparse_cadence_ends_where_places_go_without_a_dip() -> None:

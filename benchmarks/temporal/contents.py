@@ -196,7 +196,8 @@ def stamp_gaps(path: Path, count: int) -> list[int]:
     """Of the first frames of a video: before which its time stamps leave some out."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stamps = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        shown = (packet for packet in container.demux(stream) if not packet.is_discard)
+        stamps = sorted(packet.pts for packet in shown if packet.pts is not None)
     lengths = np.diff(stamps[:count])
     return [int(n) + 1 for n in np.flatnonzero(lengths > STAMP_GAP * np.median(lengths))] if len(lengths) else []
 

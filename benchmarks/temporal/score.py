@@ -39,10 +39,10 @@ class Figures(msgspec.Struct):
     @property
     def f1(self) -> float | None:
         """Harmonic mean of recall and precision: what detectors that report more, or less, are held against each other
-        by."""
-        if not self.recall or not self.precision:
+        by. None where one of them is."""
+        if self.recall is None or self.precision is None:
             return None
-        return 2 * self.recall * self.precision / (self.recall + self.precision)
+        return 2 * self.recall * self.precision / (self.recall + self.precision or 1)
 
     @property
     def onset(self) -> float | None:

@@ -34,7 +34,7 @@ from qclip_ffmpeg.temporal.looks import Look, Looker, Seen
 from qclip_ffmpeg.temporal.repeats import Repeats
 from qclip_ffmpeg.temporal.stamps import Stamps
 from qclip_ffmpeg.temporal.timeline import Timeline
-from qclip_ffmpeg.track import EVENT_FLAGS, Event
+from qclip_ffmpeg.track import EVENT_FLAGS, TIME_DECIMALS, Event
 
 BLACK_LIMITED = 16.0
 """8-bit code value of black in limited range; 0 in full."""
@@ -137,7 +137,7 @@ class TemporalWatch:
         self._catch_up()
         self._judge_rest()
         self._all_over(self._end_s)
-        self._until_s = self._end_s
+        self._until_s = round(self._end_s, TIME_DECIMALS)
 
     def _all_over(self, now_s: float) -> None:
         self._note(self._repeats.end())

@@ -38,7 +38,7 @@ SWING_S = 0.3
 NOT_MOTION = 0.9
 """Correlation of the changes of light with what is left of them when all that shifting the picture could explain is
 taken out of the blocks, at least."""
-AGREE = (0.6, 1.5)
+TONES_OVER_BLOCKS = (0.6, 1.5)
 """Change of light by the tones of the whole picture over that by its blocks, over all steps: at least and at most. A
 camera that shakes before a bright sky changes one more than the other."""
 CLIPPED = 0.2
@@ -181,15 +181,19 @@ class Flicker:
         return float((raw * rest).sum()) < NOT_MOTION * float(np.sqrt((raw * raw).sum() * (rest * rest).sum()))
 
     def _is_a_gain(self, since_s: float) -> bool:
-        """Whether the tones of the picture follow the light of its blocks: a gain changes both alike."""
+        """Whether the tones of the picture follow the light of its blocks: a gain changes both alike. True where too
+        little is bright to tell."""
         steps = [s for s in self._path if s.time_s >= since_s]
         by_block = np.diff([s.value for s in steps])
+        size = float(by_block @ by_block)
+        if not size:
+            return False
         tones = np.array([s.look.tones() for s in steps]) - self._black
         lit = tones.min(axis=0) > MIN_LIGHT
         if np.count_nonzero(lit) < MIN_TONES:
-            return True  # nothing else is known
+            return True
         by_tone = np.median(np.diff(np.log(tones[:, lit]), axis=0), axis=1)
-        return AGREE[0] <= float(by_tone @ by_block) / float(by_block @ by_block) <= AGREE[1]
+        return TONES_OVER_BLOCKS[0] <= float(by_tone @ by_block) / size <= TONES_OVER_BLOCKS[1]
 
     def _over(self) -> Iterator[Event]:
         """The swings so far were all."""

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from qclip_ffmpeg.temporal.looks import Look
@@ -16,7 +17,7 @@ BLACK_MARGIN = 12.0
 LONG_BLACK_S = 1.0
 
 WHITE = 215.0
-WHITE_OVER_BLACK = 219.0
+WHITE_LIMITED, WHITE_FULL = 235.0, 255.0
 """Nominal, in 8-bit code values."""
 STRAIGHT = (0.25, 0.75)
 """Shares of the light between which a fade is taken for a straight line: where it meets none and all of it, it begins
@@ -72,7 +73,8 @@ class Fades:
     """Looks -> fade events. Holds the means of LONGEST_FADE_S."""
 
     def __init__(self, black: float) -> None:
-        self._black = black
+        self._black, self._white = black, WHITE_LIMITED if black else WHITE_FULL
+        self._since_s = 0.0  # of this shot
         self._past: deque[Moment] = deque()
         self._rising: list[Moment] = []  # of a fade in, from the last plain picture on
         self._plain = False
@@ -84,6 +86,7 @@ class Fades:
         if look.first or is_cut:
             self._past.clear()
             self._rising = []
+            self._since_s = look.time_s
         if plain:
             if not self._plain and (event := self._fade([*self._past, now][::-1])) is not None:
                 yield event
@@ -113,15 +116,19 @@ class Fades:
             yield from self._risen(self._rising[-1].time_s, at_end=True)
 
     def _fade(self, moments: Sequence[Moment]) -> Event | None:
-        return fade(moments, self._black + (WHITE_OVER_BLACK if moments[0].mean >= WHITE else 0))
+        plain_luma = max(self._white, moments[0].mean) if moments[0].mean >= WHITE else self._black
+        event = fade(moments, plain_luma)
+        if event is None or event.start_s >= self._since_s:
+            return event
+        return msgspec.structs.replace(event, start_s=self._since_s)
 
 
-def fade(moments: Sequence[Moment], plain: float) -> Event | None:
+def fade(moments: Sequence[Moment], plain_luma: float) -> Event | None:
     """The fade that begins with a plain picture, the first of `moments`, in their order; None where there is none.
 
     Args:
         moments: backward in time where the picture fades out.
-        plain: mean luma of where it comes from, in 8-bit code values.
+        plain_luma: mean luma of where it comes from, in 8-bit code values.
     """
     levels = np.abs(np.array([m.mean for m in moments]) - moments[0].mean)
     steps = np.diff(levels)
@@ -145,27 +152,30 @@ def fade(moments: Sequence[Moment], plain: float) -> Event | None:
     if steps[first:last].max() > MOST_AT_ONCE * levels[last]:
         return None
     smooth = float((steps[first:last] > 0).mean())
-    return Event("fade", *span_s(moments[first : last + 1], plain), 1.0, smooth)
+    return Event("fade", *span_s(moments[first : last + 1], plain_luma), 1.0, smooth)
 
 
-def span_s(moments: Sequence[Moment], plain: float) -> tuple[float, float]:
-    """When a fade begins and ends, in s: with its first frame, and with the first that is none of it.
+def span_s(moments: Sequence[Moment], plain_luma: float) -> tuple[float, float]:
+    """When a fade begins and ends: with its first frame, and with the first that is none of it; in s.
 
     Args:
         moments: all that is told of it, in the order that `fade` has.
-        plain: as there.
+        plain_luma: as there.
     """
-    times_s = np.array([m.time_s for m in moments])
-    light = np.maximum.accumulate(np.abs(np.array([m.mean for m in moments]) - plain))
-    frame_s = abs(times_s[-1] - times_s[0]) / (len(times_s) - 1)
+    times_s = [m.time_s for m in moments]
+    light = np.maximum.accumulate(np.abs(np.array([m.mean for m in moments]) - plain_luma))
     less, more = STRAIGHT
-    less_s, more_s = np.interp(STRAIGHT, light / light[-1], times_s)
-    slope_s = (more_s - less_s) / (more - less)
-    met_s = np.array([less_s - less * slope_s, more_s + (1 - more) * slope_s])
-    told_s = times_s[[0, -1]]
-    reach_s = FARTHEST * abs(told_s[1] - told_s[0])
-    met_s = np.clip(met_s, told_s - reach_s, told_s + reach_s)
-    backward = slope_s < 0  # then the line meets all of the light one frame before the first that has less
-    frames = np.round((met_s - times_s[0]) / frame_s) + backward
-    start_s, end_s = sorted(float(times_s[0] + n * frame_s) for n in frames)
+    less_at, more_at = np.interp(STRAIGHT, light / light[-1], np.arange(len(light)))
+    slope = (more_at - less_at) / (more - less)
+    told = np.array([0, len(light) - 1])
+    reach = FARTHEST * told[1]
+    met = np.clip([less_at - less * slope, more_at + (1 - more) * slope], told - reach, told + reach)
+    backward = times_s[-1] < times_s[0]  # the line meets all of the light one frame before the first that has less
+    start_s, end_s = sorted(time_at(times_s, round(at) - backward) for at in met)
     return start_s, end_s
+
+
+def time_at(times_s: Sequence[float], n: int) -> float:
+    """The time of frame n, which may lie before the first and behind the last, at the usual distance."""
+    near = min(max(n, 0), len(times_s) - 1)
+    return times_s[near] + (n - near) * float(np.median(np.diff(times_s)))

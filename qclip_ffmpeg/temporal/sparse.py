@@ -1,7 +1,7 @@
 """Lower frame rates inside slightly higher ones: single repeats, every so many frames (24 in 25).
 
 A repeat a second is too rare to fold (`cadence`), but it dips: its progress is next to nothing between steps that have
-more than a third of their way each. Dips that are even in time are a cadence.
+about half of their way each. Dips that are even in time are a cadence.
 
     frame       5     30    55    80        progress 0.02 to 0.19, of all others 0.26 and more: 24 in 25
     frame       5     30    55              likewise, if every one stands still and the distances are the same
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qclip_ffmpeg.temporal.cadence import rates, unevenness
+from qclip_ffmpeg.temporal.cadence import MOVING, rates, unevenness
 from qclip_ffmpeg.temporal.progress import Step
 from qclip_ffmpeg.temporal.runs import Run
 from qclip_ffmpeg.track import Event
@@ -104,6 +104,8 @@ class SparseCadence:
         if len(self._steps) < 3:
             return None
         before, here, after = self._steps
+        if min(before.activity, after.activity) < MOVING:
+            return None
         less, more = sorted((before.progress, after.progress))
         if less < LEAST_BESIDE or more > MOST_BESIDE or not BACK <= here.progress <= min(LOW, less - DEEP):
             return None

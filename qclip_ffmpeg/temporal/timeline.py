@@ -11,7 +11,7 @@ CADENCE_APART_S = 0.5
 RECENT = 64
 """Events of a kind that are looked through for those of a segment that is just over."""
 SINGLE = ("cut", "drop", "fade", "pts_duplicate", "pts_gap")
-"""Kinds that do not merge: each is one of its own."""
+"""Kinds that do not merge: each is one of its own. One fade may seem to begin before the other is over."""
 
 
 class Timeline:
