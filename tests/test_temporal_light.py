@@ -148,9 +148,9 @@ def test_light_that_has_stopped_long_ago_at_a_high_rate_is_no_error() -> None:
     swings = [1.06 if n // 3 % 2 else 1.0 for n in range(18)]
     pictures = [brighter(pan(1, 0)[0], gain) for gain in [1.0] * 10 + swings + [1.0] * 66]
     detector = Flicker(BLACK, 1 / 240)
-    for look in looks_of(pictures):
-        list(detector.add(replace(look, time_s=look.index / 240, end_s=(look.index + 1) / 240), is_cut=False))
-    list(detector.end())
+    timed = [replace(look, time_s=look.index / 240, end_s=(look.index + 1) / 240) for look in looks_of(pictures)]
+    events = [event for look in timed for event in detector.add(look, is_cut=False)]
+    assert {event.kind for event in (*events, *detector.end())} == {"flicker"}
 
 
 @pytest.mark.parametrize("plain", [16.0, 0.0, 235.0, 255.0])

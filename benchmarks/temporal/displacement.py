@@ -61,13 +61,15 @@ def instant(
     return Instant(moving, moving and stands_out(before, to + on, after))
 
 
-def stands_out(before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
-    """Whether a step jumps beside the steps before and after it, all as `shifts`."""
+def stands_out(
+    before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64], least: float = JUMP
+) -> bool:
+    """Whether a step is so many times as long as the longer one of those before and after it, all as `shifts`."""
     known = ~np.isnan(before + step + after).any(axis=-1)
     if np.count_nonzero(known) < LEAST_TILES:
         return False
     beside = np.maximum(*(np.linalg.norm(other[known], axis=-1) for other in (before, after)))
-    return float(np.median(np.linalg.norm(step[known], axis=-1) / np.maximum(beside, 0.25))) >= JUMP
+    return float(np.median(np.linalg.norm(step[known], axis=-1) / np.maximum(beside, 0.25))) >= least
 
 
 def own_jump(before: NDArray[np.float64], step: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
@@ -75,15 +77,11 @@ def own_jump(before: NDArray[np.float64], step: NDArray[np.float64], after: NDAr
 
     What moves on is asked, the rest of the picture may stand: cars jump in front of a camera that does not move.
     """
-    known = ~np.isnan(before + step + after).any(axis=-1)
-    before, step, after = before[known], step[known], after[known]
     length, *lengths = (np.linalg.norm(one, axis=-1) for one in (step, before, after))
     along = (step * (before + after)).sum(axis=-1)
     onward = along >= ONWARD * length * np.linalg.norm(before + after, axis=-1)
-    goes = onward & (length >= 2 * MOVING) & (np.minimum(*lengths) >= GOING)
-    if np.count_nonzero(goes) < LEAST_TILES:
-        return False
-    return float(np.median(length[goes] / np.maximum(*lengths)[goes])) >= LIKE_A_JUMP
+    goes = onward & (length >= 2 * MOVING) & (np.minimum(*lengths) >= GOING)  # none that cannot be told
+    return stands_out(before[goes], step[goes], after[goes], LIKE_A_JUMP)
 
 
 def own_jumps(moved: Sequence[NDArray[np.float64]]) -> list[int]:

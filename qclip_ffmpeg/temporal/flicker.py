@@ -9,7 +9,7 @@ from which it has come back by SWING:
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,6 +46,9 @@ CLIPPED = 0.2
 BAD_SWING = 0.2
 REMEMBERED = 64
 """Frames."""
+
+Changes = NDArray[np.float64]
+"""(steps - 1,): relative changes of light."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class Flicker:
         if self._since_s is None:
             del self._swings[:-SWINGS]
             since_s = self._swings[0][0]
-            if len(self._swings) == SWINGS and not self._motion_explains(since_s) and self._is_a_gain(since_s):
+            if len(self._swings) == SWINGS and self._is_light(since_s):
                 self._since_s = since_s
         del self._swings[: -4 * SWINGS]
 
@@ -171,20 +174,22 @@ class Flicker:
                 return Event("flicker", path[first].time_s, path[-1].time_s, severity, sure)
         return None
 
-    def _motion_explains(self, since_s: float) -> bool:
-        """Whether shifts of the picture make the swings: over a slope of light, a camera that shakes makes some."""
-        steps = [s for s in self._path if s.time_s >= since_s]
-        raw = np.diff([s.value for s in steps])
-        blocks = [s.look.light.reshape(s.look.grid) - self._black for s in steps]
-        rest = np.array([unmoved_change(a, b) for a, b in pairwise(blocks)])
-        raw, rest = raw - raw.mean(), rest - rest.mean()
-        return float((raw * rest).sum()) < NOT_MOTION * float(np.sqrt((raw * raw).sum() * (rest * rest).sum()))
-
-    def _is_a_gain(self, since_s: float) -> bool:
-        """Whether the tones of the picture follow the light of its blocks: a gain changes both alike. True where too
-        little is bright to tell."""
+    def _is_light(self, since_s: float) -> bool:
+        """Whether light makes the swings, and nothing that moves."""
         steps = [s for s in self._path if s.time_s >= since_s]
         by_block = np.diff([s.value for s in steps])
+        return not self._motion_explains(steps, by_block) and self._is_a_gain(steps, by_block)
+
+    def _motion_explains(self, steps: Sequence[Step], by_block: Changes) -> bool:
+        """Whether shifts of the picture make the swings: over a slope of light, a camera that shakes makes some."""
+        blocks = [s.look.light.reshape(s.look.grid) - self._black for s in steps]
+        rest = np.array([unmoved_change(a, b) for a, b in pairwise(blocks)])
+        raw, rest = by_block - by_block.mean(), rest - rest.mean()
+        return float((raw * rest).sum()) < NOT_MOTION * float(np.sqrt((raw * raw).sum() * (rest * rest).sum()))
+
+    def _is_a_gain(self, steps: Sequence[Step], by_block: Changes) -> bool:
+        """Whether the tones of the picture follow the light of its blocks: a gain changes both alike. True where too
+        little is bright to tell."""
         size = float(by_block @ by_block)
         if not size:
             return False

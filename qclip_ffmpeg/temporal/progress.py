@@ -1,8 +1,9 @@
 """How far a frame goes on the way around it: what tells a frame that is shown again from a slow one.
 
-picture     0    1    2    2    3    4        progress, from the third on
-                 |----+---------|             0.5: one of two steps on the way from 1 to 3 past the repeat
-                      |---------+----|  ...   0: the picture is shown again
+    picture     0     1     2     2     3     4     5
+    progress                0.5   0     0.5   0.33
+
+The way is that from the frame two before it to the one after it. Alike steps have a third of it each.
 """
 
 from collections import deque
