@@ -14,7 +14,7 @@ from qclip_ffmpeg.temporal.cuts import Cuts
 from qclip_ffmpeg.temporal.flashes import BEFORE, flash_gain
 from qclip_ffmpeg.temporal.flicker import Flicker
 from qclip_ffmpeg.temporal.light import Fades, Moment, span_s
-from qclip_ffmpeg.temporal.looks import Look, block_means, grid_of, highest, shrunk
+from qclip_ffmpeg.temporal.looks import Look, block_means, grid_of, halved, highest
 
 RATE = 25
 BLACK = 16.0
@@ -52,7 +52,8 @@ def looks_of(pictures: Sequence[np.ndarray]) -> list[Look]:
                 activity=float(highest(changed)),
                 change=float(highest(changed)),
                 grid=grid_of(picture),
-                coarse=shrunk(picture),
+                fine=halved(picture),
+                coarse=halved(halved(picture)),
                 black_share=0.0,
                 plain=float(light.std()) < 4,
                 first=n == 0,

@@ -1,4 +1,4 @@
-"""What events are told by, on pictures made by hand: blocks, combing, motion, and what speaks for a dropped frame."""
+"""What events are told by, on pictures made by hand: blocks, motion, and what speaks for a dropped frame."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qclip_ffmpeg.temporal.combing import ACROSS, DOWN, OF_TWO_FIELDS, combs, of_two_fields, over_others
 from qclip_ffmpeg.temporal.drops import bundled_judge
 from qclip_ffmpeg.temporal.evidence import (
     BESIDE,
@@ -20,8 +19,8 @@ from qclip_ffmpeg.temporal.evidence import (
     usual_of,
     whole_shift,
 )
-from qclip_ffmpeg.temporal.flow import flow_of
-from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, block_means, grid_of, shrunk, thinned
+from qclip_ffmpeg.temporal.flow import finer, flow_of
+from qclip_ffmpeg.temporal.looks import GRID, MOST_SAMPLES, block_means, grid_of, halved, thinned
 
 
 def test_flow_is_found_to_a_fraction_of_a_sample() -> None:
@@ -36,55 +35,24 @@ def test_flow_is_found_to_a_fraction_of_a_sample() -> None:
         assert np.abs(np.median(shift, axis=(0, 1)) - [dx, dy]).max() < 0.08, (dx, dy)
 
 
-def bands_of(picture: np.ndarray, count: int = 4) -> np.ndarray:
-    """(height, width) -> (count, 18, width)"""
-    return np.stack([picture[n * 24 : n * 24 + 18] for n in range(count)]).astype(np.float32)
-
-
-def texture(across: float, down: float) -> np.ndarray:
-    """A picture (120, 320) of waves in several directions, moved by so many samples."""
-    y, x = np.mgrid[0:120, 0:320].astype(np.float64)
+def texture(across: float, down: float, width: int = 320) -> np.ndarray:
+    """A picture (120, width) of waves in several directions, moved by so many samples."""
+    y, x = np.mgrid[0:120, 0:width].astype(np.float64)
     x, y = x - across, y - down
     return 120 + 25 * (np.sin(x / 2.1 + y / 9) + np.cos(x / 3.7 - y / 5) + np.sin((x + y) / 4.3))
-
-
-@pytest.mark.parametrize("moved", [(0.2, 0.0), (1.0, 0.3), (-2.0, 0.0)])
-def test_every_other_line_of_another_time_is_combing(moved: tuple[float, float]) -> None:
-    woven = texture(0, 0)
-    woven[1::2] = texture(*moved)[1::2]
-    whole, combed = combs(bands_of(texture(0, 0))), combs(bands_of(woven))
-    assert whole is not None
-    assert combed is not None
-    assert over_others(whole.explained)[0] < 1 < ACROSS < over_others(combed.explained)[0]
-
-
-def test_lines_of_a_field_are_nearer_to_each_other_where_the_shift_is_more_than_the_slope_down() -> None:
-    woven = texture(0, 0)
-    woven[1::2] = texture(2.0, 0)[1::2]
-    for picture, least, most in ((texture(0, 0), 0, 0), (woven, max(OF_TWO_FIELDS), 1)):
-        found = combs(bands := bands_of(picture))
-        assert found is not None
-        assert least <= of_two_fields([(bands, found)], 0) <= most
-
-
-def test_noise_and_bands_that_are_too_small_are_no_combing() -> None:
-    noise = np.random.default_rng(3).normal(120, 12, (120, 320))
-    found = combs(bands_of(texture(0, 0) + noise - 120))
-    assert found is not None
-    assert (over_others(found.explained) < (ACROSS, DOWN)).all()
-    assert combs(np.zeros((4, 18, 12), np.float32)) is None
-    assert combs(np.zeros((0, 18, 0), np.float32)) is None
 
 
 def step_evidence(here: float, beside: tuple[float, float, float, float]) -> tuple[float, float]:
     """(longer, score) of a step of `here` samples across between steps of so many."""
 
     def picture(at: float) -> np.ndarray:
-        return shrunk(texture(at, 0)[:, :240].astype(np.float32).repeat(2, 0).repeat(2, 1))
+        return halved(texture(at, 0)[:, :240].astype(np.float32).repeat(2, 0).repeat(2, 1))
 
     places = np.cumsum([0.0, *beside[:2], here, *beside[2:]]) * 2
-    pictures = [picture(place) for place in places]
-    flows = [flow_of(a, b) for a, b in pairwise(pictures)]
+    fine = [picture(place) for place in places]
+    pictures = [halved(one) for one in fine]
+    pairs = pairwise(zip(pictures, fine, strict=True))
+    flows = [finer(flow_of(a, b), fine_a, fine_b) for (a, fine_a), (b, fine_b) in pairs]
     by_place = {n: flows[n + 2].shift for n in BESIDE}
     change = [float(np.abs(pictures[b] - pictures[a]).mean()) for a, b in ((1, 2), (3, 4), (0, 2), (3, 5), (2, 3))]
     changes = Changes(1.5, 0.8, (change[0] + change[1]) / 2, (change[2] + change[3]) / 2, change[4])
@@ -128,7 +96,7 @@ def test_pictures_of_any_shape_have_the_same_number_of_blocks(shape: tuple[int, 
     thin = thinned(picture)
     assert thin.size <= 2 * MOST_SAMPLES
     assert block_means(thin).shape == (GRID[0] * GRID[1],)
-    coarse = shrunk(thin)
+    coarse = halved(halved(thin))
     height, width = (side // 4 * 4 for side in thin.shape)
     expected = thin[:height, :width].reshape(height // 4, 4, width // 4, 4).mean((1, 3))
     assert np.abs(coarse - expected).max() < 1e-3

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from test_temporal_light import BLACK, RATE, scene
 from test_temporal_parts import INFO, frame
-from test_temporal_pictures import bands_of, texture
 
 from qclip_ffmpeg.sampling import Window
 from qclip_ffmpeg.temporal import TemporalWatch
 from qclip_ffmpeg.temporal.cadence import Cadences, folded
-from qclip_ffmpeg.temporal.combing import combing
-from qclip_ffmpeg.temporal.looks import Look, Looker, shrunk
+from qclip_ffmpeg.temporal.looks import Look, Looker, halved
 from qclip_ffmpeg.temporal.progress import Progress, Step, progress
 from qclip_ffmpeg.temporal.runs import Run, Runs
 from qclip_ffmpeg.temporal.sparse import SparseCadence
@@ -53,7 +51,7 @@ def runs(steps: Sequence[float], keys: Sequence[int] = ()) -> list[Run]:
 @pytest.mark.parametrize("noise", [0.0, 5.0])
 def test_noise_cancels_out_of_the_progress_of_a_frame(noise: float) -> None:
     def of(steps: Sequence[float]) -> float:
-        return progress([shrunk(picture) for picture in pictures(steps, noise)])
+        return progress([halved(halved(picture)) for picture in pictures(steps, noise)])
 
     assert of([2, 2, 2]) == pytest.approx(1 / 3, abs=0.06)
     assert of([2, 0, 2]) == pytest.approx(0, abs=0.06)
@@ -130,25 +128,6 @@ def test_a_camera_that_turns_is_as_still_as_a_freeze_for_a_moment_only() -> None
     assert runs([STEP] * 12 + [0] * 3 + [-STEP] * 12) == []
     [run] = runs([STEP] * 12 + [0] * 6 + [-STEP] * 12)
     assert (run.first, run.last) == (13, 18)
-
-
-@pytest.mark.parametrize(("shift", "lasted_s", "is_combed"), [(0.3, 4.0, True), (0.3, 0.1, False), (2.0, 0.1, True)])
-def test_pictures_next_to_each_other_are_one_look_at_what_may_be_a_texture(
-    shift: float, lasted_s: float, is_combed: bool
-) -> None:
-    woven = texture(0, 0)
-    woven[1::2] = texture(shift, 0)[1::2]
-    picked = [replace(frame(n, None), read_lines=lambda: bands_of(woven)) for n in range(4)]
-    assert (combing(picked, 0.0, lasted_s, 2.0) is not None) == is_combed
-
-
-def test_fields_that_show_plainly_in_a_part_of_a_noisy_picture_are_enough() -> None:
-    noise = np.random.default_rng(3).normal(0, 30, (120, 320))
-    woven = texture(0, 0)
-    woven[1::2, :20] = texture(2.0, 0)[1::2, :20]
-    for picture, is_combed in ((texture(0, 0), False), (woven, True)):
-        bands = bands_of(picture + noise)
-        assert (combing([replace(frame(0, None), read_lines=bands.copy)], 0.0, 4.0, 2.0) is not None) == is_combed
 
 
 def test_black_ends_where_pictures_are_too_small_to_look_at() -> None:

@@ -25,7 +25,7 @@ import msgspec
 
 from qclip_ffmpeg.frame import Frame, VideoInfo
 from qclip_ffmpeg.sampling import Window
-from qclip_ffmpeg.temporal.combing import combing
+from qclip_ffmpeg.temporal.combing import Fields
 from qclip_ffmpeg.temporal.cuts import Cuts
 from qclip_ffmpeg.temporal.drops import Drops
 from qclip_ffmpeg.temporal.flicker import Flicker
@@ -41,8 +41,6 @@ BLACK_LIMITED = 16.0
 DEFAULT_FRAME_S = Fraction(1, 25)
 AT_ONCE = 24
 """Frames that are looked at together; their thumbnails are held, thinned, and not their pictures."""
-ACTIVITIES = 600
-"""Frames whose activity is remembered for the window they are in: the last of a longer one."""
 UNLIKE_AFTER_FREEZE = 0.8
 """Severity of a cut where a freeze ends, at least."""
 TOO_SMALL = "the picture is too small to look for freezes, flicker and the like in it"
@@ -69,7 +67,7 @@ class TemporalWatch:
         self._flicker = Flicker(black, shown_s)
         self._stamps = Stamps(info.time_base, frame_s)
         self._timeline = Timeline()
-        self._activities: deque[tuple[float, float]] = deque(maxlen=ACTIVITIES)
+        self._fields = Fields()
         self._end_s = 0.0
         self._until_s = inf  # a fade may seem to go on behind the last frame
         self._too_small = False
@@ -87,7 +85,7 @@ class TemporalWatch:
                 self.see(frame)
                 yield frame
                 continue
-            self._waiting.append(Seen.of(frame))
+            self._take_in(frame)
             held.append(frame)
             for is_cut in self._catch_up():
                 yield marked(held.popleft(), is_cut)
@@ -96,9 +94,13 @@ class TemporalWatch:
 
     def see(self, frame: Frame) -> None:
         """Take in the next frame."""
-        self._waiting.append(Seen.of(frame))
+        self._take_in(frame)
         if len(self._waiting) == AT_ONCE:
             self._catch_up()
+
+    def _take_in(self, frame: Frame) -> None:
+        self._fields.add(frame)
+        self._waiting.append(Seen.of(frame))
 
     def _catch_up(self) -> list[bool]:
         """Look at the frames that wait for it. Of every frame that is judged now: whether it starts a scene."""
@@ -112,20 +114,18 @@ class TemporalWatch:
                 judged += [*self._judge_rest(), False]
                 self._all_over(float(frame.time_s))  # nobody knows whether it stays black, or still
                 continue
-            self._activities.append((look.time_s, look.activity))
             judged += [self._take(*known) for known in self._cuts.add(look)]
         return judged
 
     def look(self, window: Window) -> frozenset[str]:
-        """Look closely at the frames that were picked of the window that is just over.
+        """Look back at the window that is just over.
 
         Returns:
             What happened in it, as flags of its segment, as far as is known by now.
         """
         self._catch_up()
         start_s, end_s = float(window.start_s), float(window.end_s)
-        activity = sorted(activity for time_s, activity in self._activities if start_s <= time_s < end_s)
-        event = combing(window.frames, start_s, end_s, activity[len(activity) // 2] if activity else 0.0)
+        event = self._fields.event(start_s, end_s)
         self._note([event] if event is not None else [])
         flags = self._timeline.kinds_between(start_s, end_s)
         under_way = {"black": self._black.since_s, "flicker": self._flicker.since_s, "freeze": self._repeats.since_s}

@@ -1,28 +1,20 @@
-"""Combing: two fields of different times in one picture, where the stream says that it is progressive.
+"""Combing: two fields of different times woven into one picture, where the stream says that it is progressive.
 
-Where something moves, every other line is of another time, and shifted: a line differs from the mean of the two beside
-it by its slope times the shift, to one side on even lines, to the other on odd ones:
+The lines of one picture are woven with those of the next, both ways:
 
-    line  slope   less the lines beside it
-     0     +10    +4         products of the two    +40  -40  +40  -40: a shift of 0.4 samples, combed
-     1     +10    -4
-     2     +10    +4         a picture that was taken as a whole has products, too, of all signs: fine
-     3     +10    -4         texture, noise. They prefer no order
+    even lines   odd lines     apart, if every picture is two fields    if it was taken as a whole
+    of this      of the next   3 fields                                 1 picture
+    of the next  of this       1 field                                  1 picture
 
-So in blocks of 16 x 16 samples the products are summed with alternating signs and, to compare, with signs that come
-and go at 3/8 and 2/8 cycles a line. What of a block's difference the first explains, over what the others explain, on
-average over all blocks of the pictures of a window, is 1 of whole pictures and more of combed ones. A shift of a tenth
-of a sample is found that way, since all blocks count.
-
-Fine drawn lines, and what a fast encoder makes of fractals, alternate, too. But in a combed block the lines of a field
-are of one picture, and so nearer to each other than to the lines between them, if the shift is more than the slope of
-a line down. In some blocks of nearly every combed picture it is; in hardly any of the others.
+The farther apart in time, the rougher it gets where something moves, by the same measure FFmpeg's idet takes of every
+line: how far it is off the two beside it. So one way is rougher than the other all over a combed video, and that way
+stays the same; of whole pictures neither is, but by chance. And the pictures as they are, whose fields are one field
+apart, are about as rough as the smoother of the two, whereas whole pictures are far smoother.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections import deque
+from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,127 +24,122 @@ from qclip_ffmpeg.track import Event
 
 Array = NDArray[np.float32]
 
-BLOCK = 16
-"""Lines and samples."""
-ACROSS, DOWN = 1.3, 1.8
-"""What alternation explains over the most that another order does, of shifts across and down, from which on a window
-is combed. Texture that was sampled too coarsely alternates down by itself."""
-LEAST_ACTIVITY = 0.5
-"""`Look.activity` of a window's median picture, in 8-bit code values: where nothing moves fields are alike."""
-NOISE = 500.0
-"""Added to the energy a block's sums are held against, in code values to the fourth."""
-FLOOR = 0.05
-"""Added to what other orders explain."""
-EXPLAINED = 1.0
-"""Of a block, from which on it counts as combed: a 16th of its difference is alternation along its slope."""
-CLEARNESS = (0.65, 1.0, 1.6, 1.7)
-"""What alternation explains over the most of the others, over ACROSS or DOWN, and"""
-OF_TWO_FIELDS = (0.28, 0.08, 0.08, 0.0)
-"""the share of the combed blocks in which lines two apart are nearer to each other than lines side by side, that is
-asked for there, and in between by straight lines. Where noise alternates in many ways fields still show; whole pictures
-have 0.56 at a share of a quarter, and less at more. What is drawn has up to 1.6, and no share."""
-CERTAIN_S = 0.5
-"""Windows that are shorter need the second of these shares at least: pictures next to each other are one look at
-one texture."""
-BAD_SHARE = 0.3
+EVERY = 5
+"""Of so many frames one is held against the next. Odd: what scrolls by an odd number of lines a frame shows edges on
+even lines at one time, on odd ones at the next."""
+PAIRS = 14
+"""That are judged together, at least, where there are as many: those right before a shorter window, too."""
+FEW_PAIRS, SURE_PAIRS = 4, 10
+"""Fewer than these are not judged; with fewer than those `LEAST` is raised, as chance is, by the square root."""
+MOST_PAIRS = 240
+AGO_S = 0.5
+"""Of a window without a pair, time since the last one, at most."""
+LEAST = 0.02
+"""Natural logarithm of the roughness one way over the other, on average, but for the pair where it is largest: a cut
+or a title that appears is one pair."""
+LEAST_SHARE = 0.05
+"""The same over what weaving adds to the roughness of the pictures themselves. A third and more where fields are a
+field apart, and a twelfth after coding that smoothed them; a thirtieth in fades of whole pictures."""
+ONE_SIGN = 0.7
+"""Of the sum of the logarithms' sizes, what is left if their signs are kept."""
+AS_ROUGH, SURE_SHARE = 0.6, 0.2
+"""Roughness of the pictures themselves over that of the smoother way: where it is below this, and the share of the
+leaning as well, fields were smoothed in coding, or drawn things move by whole lines. Those lean one way for a while,
+and then the other:"""
+SMOOTH_S = 2.5
+"""of so long a time SURE_PAIRS are needed then."""
+SCROLLED = 0.12
+"""Difference of a picture to the next one, moved by whole fields' lines, over that to the next one as it is: below it
+everything is credits that scroll, and the lines of their letters are all even, or all odd, for ever."""
+SCROLLS_LINES = (2, 4, 6)
+DIM = 0.01
+"""Added to roughness, in 8-bit code values: black pictures have none."""
+BAD = 6.0
+"""By how much one way is rougher, in 8-bit code values, at full severity: so far the lines of fields stand out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Combs:
-    """How combed a picture is, by shifts across and by shifts down."""
+class Pair(NamedTuple):
+    """What two pictures, one after the other, say of fields."""
 
-    explained: NDArray[np.float64]
-    """(2, 3): mean over the blocks of what alternation and the two other orders explain, across and down."""
-    share: NDArray[np.float64]
-    """(2, 3): of the blocks, those of which they explain EXPLAINED."""
-    combed: NDArray[np.bool_]
-    """(2, bands, blocks across): those that alternation explains, across and down."""
-
-
-def over_others(explained: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`Combs.explained`, of one picture or several -> (2,): what alternation explains over the most of the others."""
-    most: NDArray[np.float64] = explained[:, 1:].max(axis=1)
-    return explained[:, 0] / (most + FLOOR)
+    time_s: float
+    leans: float
+    """Natural logarithm of the roughness with even lines of the first over that with even lines of the second."""
+    rougher: float
+    """The difference of the two, in 8-bit code values."""
+    added: float
+    """By how much the two ways are rougher than the pictures themselves, over the mean of the two ways."""
+    as_rough: float
+    """Roughness of the pictures themselves over that of the smoother way."""
 
 
-@cache
-def orders() -> Array:
-    """(4, BLOCK): signs of the lines, alternating, at 2/8 cycles a line, and at 3/8 in two phases."""
-    line = np.arange(BLOCK)
-    waves = [(-1.0) ** line, np.where(line % 4 < 2, 1.0, -1.0)]
-    waves += [np.sqrt(2) * wave(2 * np.pi * 3 / 8 * line) for wave in (np.cos, np.sin)]
-    return np.stack(waves).astype(np.float32)
+class Fields:
+    """Frames, in order -> events of windows. Holds a few bands of lines of one frame, and MOST_PAIRS pairs."""
+
+    def __init__(self) -> None:
+        self._before: Array | None = None
+        self._pairs: deque[Pair] = deque(maxlen=MOST_PAIRS)
+
+    def add(self, frame: Frame) -> None:
+        """Take in the next frame, whose pixels are still there."""
+        place = frame.index % EVERY
+        if place not in (EVERY - 2, EVERY - 1):
+            return
+        before, self._before = self._before, None
+        if "interlaced" in frame.flags:
+            return
+        bands = frame.lines()
+        if place == EVERY - 2:
+            self._before = bands
+        elif before is not None and before.size and before.shape == bands.shape:
+            pair = pair_of(before, bands, float(frame.time_s))
+            if abs(pair.leans) < LEAST or not scrolls(before, bands):
+                self._pairs.append(pair)
+
+    def event(self, start_s: float, end_s: float) -> Event | None:
+        """That of the window that is just over, if it is combed."""
+        pairs = [pair for pair in self._pairs if pair.time_s < end_s]
+        last_s = pairs[-1].time_s if pairs else -inf
+        within = sum(pair.time_s >= start_s for pair in pairs)
+        pairs = sorted(pairs[-max(within, PAIRS) :], key=lambda pair: abs(pair.leans))[:-1]
+        if len(pairs) + 1 < FEW_PAIRS or last_s < start_s - AGO_S:
+            return None
+        times_s, leans, rougher, added, as_rough = np.array(pairs).T
+        mean = abs(float(leans.mean()))
+        share = mean / max(float(added.mean()), DIM)
+        sure = len(pairs) + 1 >= SURE_PAIRS and np.ptp(times_s) >= SMOOTH_S
+        if share < LEAST_SHARE or (as_rough.mean() < AS_ROUGH and share < SURE_SHARE and not sure):
+            return None
+        clear = mean / (LEAST * max(1.0, (SURE_PAIRS / (len(pairs) + 1)) ** 0.5))
+        if clear < 1 or mean < ONE_SIGN * float(np.abs(leans).mean()):
+            return None
+        severity = min(1.0, abs(float(rougher.mean())) / BAD)
+        return Event("combing", start_s, end_s, severity, min(1.0, clear / 2))
 
 
-def combs(bands: Array) -> Combs | None:
-    """Of luma in bands of lines, (bands, BLOCK + 2, width) in 8-bit code values; None where they are too small."""
-    if not len(bands) or bands.shape[2] < BLOCK + 2:
-        return None
-    by_block = told_by_block(bands)
-    told = by_block > EXPLAINED
-    return Combs(by_block.mean(axis=(2, 3), dtype=np.float64), told.mean(axis=(2, 3)), told[:, 0])
+def pair_of(before: Array, after: Array, time_s: float) -> Pair:
+    """Of two pictures in bands of lines, (bands, an even number of lines, width) in 8-bit code values."""
+    inner, between = [], []
+    for bands in (before, after):
+        beside = (bands[:, :-2] + bands[:, 2:]) * np.float32(0.5)
+        inner.append((bands[:, 1:-1:2], bands[:, 2::2]))  # odd lines, even ones
+        between.append((beside[:, ::2], beside[:, 1::2]))  # even lines at odd places, odd at even
+
+    def roughness(of_even: int, of_odd: int) -> float:
+        """Of a picture woven of the lines of two, 0 for the first: mean distance of lines to the two beside them."""
+        offs = inner[of_odd][0] - between[of_even][0], inner[of_even][1] - between[of_odd][1]
+        return sum(float(np.abs(off, out=off).mean()) for off in offs) / 2 + DIM
+
+    ways = roughness(0, 1), roughness(1, 0)
+    themselves = (roughness(0, 0) + roughness(1, 1)) / 2
+    added = 2 - 4 * themselves / sum(ways)
+    return Pair(time_s, float(np.log(ways[0] / ways[1])), ways[0] - ways[1], added, themselves / min(ways))
 
 
-def told_by_block(bands: Array) -> Array:
-    """(2, 3, bands, blocks across): what alternation and the two other orders explain of a block, across and down."""
-    inner = bands[:, 1:-1, 1:-1]
-    above, below = bands[:, :-2, 1:-1], bands[:, 2:, 1:-1]
-    rest = inner - (above + below) / 2
-    energy = in_blocks((rest * rest).sum(axis=1))
-    ways = []
-    for slope in ((bands[:, 1:-1, 2:] - bands[:, 1:-1, :-2]) / 2, (below - above) / 2):
-        sums = in_blocks(orders() @ (rest * slope))
-        most = energy * in_blocks((slope * slope).sum(axis=1)) / BLOCK + NOISE
-        told = np.moveaxis(sums * sums, 1, 0) / most
-        ways.append(np.stack([told[0], told[1], (told[2] + told[3]) / 2]))
-    return np.stack(ways)
-
-
-def of_two_fields(pictures: Sequence[tuple[Array, Combs]], way: int) -> float:
-    """Share of the combed blocks in which lines two apart are nearer to each other than lines beside each other.
-
-    Args:
-        pictures: each (bands, BLOCK + 2, width) in 8-bit code values, and what `combs` says of it.
-        way: 0 for shifts across, 1 for shifts down.
-    """
-    combed = nearer = 0
-    for bands, found in pictures:
-        apart = [in_blocks(((bands[:, n:] - bands[:, :-n])[..., 1:-1] ** 2).mean(axis=1)) for n in (1, 2)]
-        combed += int(np.count_nonzero(found.combed[way]))
-        nearer += int(np.count_nonzero(found.combed[way] & (apart[1] < apart[0])))
-    return nearer / combed if combed else 0.0
-
-
-def in_blocks(samples: Any) -> Any:
-    """(..., width) -> sums along it, (..., blocks across). As a product it takes a tenth of the time of a sum."""
-    count = samples.shape[-1] // BLOCK
-    blocks = samples[..., : count * BLOCK].reshape(*samples.shape[:-1], count, BLOCK)
-    return blocks @ np.ones(BLOCK, np.float32)
-
-
-def combing(frames: Sequence[Frame], start_s: float, end_s: float, activity: float) -> Event | None:
-    """The event of a window whose picked frames are combed, together; None of another.
-
-    Args:
-        frames: that were picked.
-        start_s: of the window.
-        end_s: of the window.
-        activity: of its median frame.
-    """
-    looked_at = [frame for frame in frames if "interlaced" not in frame.flags]
-    if activity < LEAST_ACTIVITY or 2 * len(looked_at) <= len(frames):
-        return None
-    found = [(bands, combed) for frame in looked_at if (combed := combs(bands := frame.lines())) is not None]
-    if not found:
-        return None
-    explained, shares = (np.mean([getattr(c, name) for _, c in found], axis=0) for name in ("explained", "share"))
-    clear = over_others(explained) / (ACROSS, DOWN)
-    least = 0.0 if end_s - start_s >= CERTAIN_S else OF_TWO_FIELDS[1]
-    asked = np.maximum(np.interp(clear, CLEARNESS, OF_TWO_FIELDS), least)
-    ways = [int(way) for way in np.argsort(-clear) if clear[way] >= CLEARNESS[0]]
-    sure = [way for way in ways if of_two_fields(found, way) >= asked[way]]
-    if not sure:
-        return None
-    way = sure[0]
-    share = float(shares[way, 0] - shares[way, 1:].max())
-    return Event("combing", start_s, end_s, min(1.0, max(0.0, share / BAD_SHARE)), min(1.0, float(clear[way]) / 2))
+def scrolls(before: Array, after: Array) -> bool:
+    """Whether two pictures, as of `pair_of`, are one that moved up or down by an even number of lines."""
+    as_it_is = float(np.abs(after - before).mean())
+    for lines in SCROLLS_LINES:
+        for a, b in ((before, after), (after, before)):
+            if float(np.abs(a[:, lines:] - b[:, :-lines]).mean()) < SCROLLED * as_it_is:
+                return True
+    return False

@@ -32,7 +32,7 @@ from qclip_ffmpeg.temporal.evidence import (
     standing_out,
     usual_of,
 )
-from qclip_ffmpeg.temporal.flow import Flow, flow_of
+from qclip_ffmpeg.temporal.flow import Flow, finer, flow_of
 from qclip_ffmpeg.temporal.looks import Look
 from qclip_ffmpeg.track import Event
 
@@ -46,11 +46,11 @@ MOVING = 0.5
 """Activity of all steps beside it, in 8-bit code values."""
 FARTHER = 0.4
 """`Changes.farther`, at least."""
-STANDS_OUT, LONGER = 0.2, 0.3
+STANDS_OUT, LONGER = 0.15, 0.25
 """`standing_out`, at least, or else `longer` than the two steps beside it: a step is a fifth longer than the longer of
 them in the median, or a third longer than their mean where much moves, as of a camera that drives on. Those across
 dropped frames that are to be found are half as long again, measured with some error."""
-GOES, GOING_SHARE = 0.25, 0.3
+GOES, GOING_SHARE = 0.12, 0.3
 """Samples of the coarse picture that such a share of the blocks moves, at least: the camera moves. Those to be found go
 twice as far; of a camera that drives on the blocks in the middle hardly move."""
 LEAST_BLOCKS = 8.0
@@ -133,8 +133,11 @@ class Suspects:
         ):
             return None
         look, before = self._looks[at], self._looks[at - 1]
+        fine = {n: self._fine_flow(at + n) for n in (0, *BESIDE)}
+        shifts = {n: fine[n].shift for n in BESIDE}
+        figures = evidence(evened(fine[0], usual_of(shifts)), shifts, changes)
         coded_anew = look.keyframe and not before.keyframe
-        return Suspect(look, evidence(here, beside, changes), look.time_s - before.time_s, coded_anew)
+        return Suspect(look, figures, look.time_s - before.time_s, coded_anew)
 
     def _changes(self) -> Changes | None:
         """None where the step is clearly none that leaves out a frame."""
@@ -164,6 +167,9 @@ class Suspects:
         if after.index not in self._flows:
             self._flows[after.index] = flow_of(before.coarse, after.coarse)
         return self._flows[after.index]
+
+    def _fine_flow(self, at: int) -> Flow:
+        return finer(self._flow(at), self._looks[at - 1].fine, self._looks[at].fine)
 
 
 class Drops:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qclip_ffmpeg.temporal.looks import Array
+from qclip_ffmpeg.temporal.looks import Array, halved
 
 CELL = 4
 """Samples a side; a block is 2 x 2 cells, and blocks overlap by half."""
@@ -60,10 +60,9 @@ def flow_of(before: Array, after: Array) -> Flow:
     return found
 
 
-def halved(picture: Array) -> Array:
-    height, width = (side // 2 * 2 for side in picture.shape)
-    p = picture[:height, :width]
-    return np.asarray((p[::2, ::2] + p[1::2, ::2] + p[::2, 1::2] + p[1::2, 1::2]) / 4, np.float32)
+def finer(flow: Flow, before: Array, after: Array) -> Flow:
+    """The same between pictures of twice as many samples a side. Shifts are in those."""
+    return refined(before, after, 2 * flow.shift)
 
 
 def refined(before: Array, after: Array, start: Array | None) -> Flow:
