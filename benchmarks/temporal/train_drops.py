@@ -25,11 +25,12 @@ from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.temporal.drops import Judge
 
 FOLDS = 8
-HIDDEN = 8
+HIDDEN = 16
 NETWORKS = 4
-STEPS = 400
+STEPS = 1500
+DECAY = 1e-4
 FALSE = (0, 1, 2, 3, 4, 6, 8, 16)
-MINUTES_A_FALSE = 6.0
+MINUTES_A_FALSE = 15.0
 """Sets the threshold: of steps of left-out sources, in clean clips and in damaged ones, one is above it in so long a
 time."""
 
@@ -73,7 +74,7 @@ def descended(given: torch.Tensor, wanted: torch.Tensor, hidden: int, seed: int)
     line = torch.nn.Linear(count, 1)
     layers = [torch.nn.Linear(count, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 1)] if hidden else [line]
     network = torch.nn.Sequential(*layers)
-    descent = torch.optim.Adam(network.parameters(), 1e-2, weight_decay=1e-3)
+    descent = torch.optim.Adam(network.parameters(), 1e-2, weight_decay=DECAY)
     for _ in range(STEPS):
         descent.zero_grad()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(network(given)[:, 0], wanted)

@@ -2,10 +2,10 @@
 
     shift of a block   2.0  2.1  2.0  4.1  2.0  2.1     a frame is missing before the fourth
 
-How far the blocks move is looked at closely (`flow`) only where a step changes the picture about as much as two others
-do: of one step in twenty of a scene that moves. What is known of it then (`evidence`) is judged by a small network that
-was trained on clips from which frames were taken (`benchmarks/temporal/train_drops.py`; a rule set by hand found a
-third of them).
+How far the blocks move is looked at (`flow`) only where a step changes the picture about as much as two others do, and
+on a finer picture where it does look longer: of one step in twenty of a scene that moves. What is known of it then
+(`evidence`) is judged by a small network that was trained on clips from which frames were taken
+(`benchmarks/temporal/train_drops.py`; a rule set by hand found a third of them).
 """
 
 import math
@@ -47,12 +47,12 @@ MOVING = 0.5
 FARTHER = 0.4
 """`Changes.farther`, at least."""
 STANDS_OUT, LONGER = 0.15, 0.25
-"""`standing_out`, at least, or else `longer` than the two steps beside it: a step is a fifth longer than the longer of
-them in the median, or a third longer than their mean where much moves, as of a camera that drives on. Those across
+"""`standing_out`, at least, or else `longer` than the two steps beside it: a step is a sixth longer than the longer of
+them in the median, or a quarter longer than their mean where much moves, as of a camera that drives on. Those across
 dropped frames that are to be found are half as long again, measured with some error."""
 GOES, GOING_SHARE = 0.12, 0.3
 """Samples of the coarse picture that such a share of the blocks moves, at least: the camera moves. Those to be found go
-twice as far; of a camera that drives on the blocks in the middle hardly move."""
+farther; but between trees that pass the camera faster than blocks can be followed, a third of it is seen."""
 LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
 LONGEST_STEP_S = 0.075
