@@ -54,6 +54,20 @@ class Examples:
     """How many frames there were to be found in clean clips as they are, looked at or not."""
     minutes: dict[Played, float] = field(default_factory=lambda: {"clean": 0.0, "otherwise": 0.0, "damaged": 0.0})
 
+    @property
+    def figures(self) -> NDArray[np.float32]:
+        """(examples, figures)"""
+        return np.stack([example.figures for example in self.seen])
+
+    @property
+    def are_dropped(self) -> NDArray[np.bool_]:
+        """(examples,)"""
+        return np.array([example.dropped for example in self.seen])
+
+    def of_clips(self, played: Played) -> NDArray[np.bool_]:
+        """(examples,)"""
+        return np.array([example.clip == played for example in self.seen])
+
 
 def source_of(content: str) -> str:
     """What is filmed over one photograph, or cut from one video (`name_of_it_3`), is one source: kept in one fold."""

@@ -12,7 +12,6 @@ With --keep nothing is trained: the threshold of a network is set by sources tha
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.temporal.drop_examples import Example, Examples, examples_of
+from benchmarks.temporal.drop_examples import Examples, examples_of
 from qclip_ffmpeg.files import write_atomically
 from qclip_ffmpeg.temporal.drops import Judge
 
@@ -87,15 +86,14 @@ def rounded(values: NDArray[np.float32]) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
-def left_out_scores(examples: Sequence[Example], hidden: int) -> NDArray[np.float64]:
+def left_out_scores(examples: Examples, hidden: int) -> NDArray[np.float64]:
     """Of every example by a network that knows nothing of its source."""
-    sources = sorted({example.source for example in examples})
+    sources = sorted({example.source for example in examples.seen})
     order = np.random.default_rng(0).permutation(len(sources))
     fold_of = {sources[place]: n % FOLDS for n, place in enumerate(order)}
-    fold = np.array([fold_of[example.source] for example in examples])
-    figures = np.stack([example.figures for example in examples])
-    dropped = np.array([example.dropped for example in examples])
-    scores = np.zeros(len(examples))
+    fold = np.array([fold_of[example.source] for example in examples.seen])
+    figures, dropped = examples.figures, examples.are_dropped
+    scores = np.zeros(len(figures))
     for n in range(FOLDS):
         judge = trained(figures[fold != n], dropped[fold != n], hidden)
         scores[fold == n] = [judge.score(example) for example in figures[fold == n]]
@@ -109,20 +107,18 @@ def main() -> None:
     paths = {path.name: path for folder in options.results for path in (folder / "clips").glob("*.mkv")}
     for path in (paths[name] for name in sorted(paths)):
         examples_of(path, found, options.leave_out)
-    dropped = np.array([example.dropped for example in found.seen])
-    clip = np.array([example.clip for example in found.seen])
+    dropped, clean = found.are_dropped, found.of_clips("clean")
     minutes = ", ".join(f"{name} {value:.1f}" for name, value in found.minutes.items())
     print(f"minutes of clips that move: {minutes}; {len({e.source for e in found.seen})} sources with suspects")
-    seen = (dropped & (clip == "clean")).sum()
-    print(f"of {found.dropped} dropped frames of clean clips {seen} are looked at closely")
-    print(f"other steps: {', '.join(f'{name} {(~dropped & (clip == name)).sum()}' for name in found.minutes)}")
+    print(f"of {found.dropped} dropped frames of clean clips {(dropped & clean).sum()} are looked at closely")
+    print(f"other steps: {', '.join(f'{name} {(~dropped & found.of_clips(name)).sum()}' for name in found.minutes)}")
     if options.keep is not None:
         judge = msgspec.json.decode(options.keep.read_bytes(), type=Judge)
-        threshold = told(found, np.array([judge.score(example.figures) for example in found.seen]), "as it is")
+        threshold = told(found, np.array([judge.score(figures) for figures in found.figures]), "as it is")
     else:
-        told(found, left_out_scores(found.seen, 0), "a straight line")
-        threshold = told(found, left_out_scores(found.seen, HIDDEN), f"{HIDDEN} hidden units")
-        judge = trained(np.stack([example.figures for example in found.seen]), dropped, HIDDEN)
+        told(found, left_out_scores(found, 0), "a straight line")
+        threshold = told(found, left_out_scores(found, HIDDEN), f"{HIDDEN} hidden units")
+        judge = trained(found.figures, dropped, HIDDEN)
     judge = msgspec.structs.replace(judge, threshold=round(threshold, 2))
     write_atomically(options.output, msgspec.json.encode(judge) + b"\n")
     print(f"written to {options.output}", file=sys.stderr)
@@ -130,18 +126,18 @@ def main() -> None:
 
 def told(found: Examples, scores: NDArray[np.float64], name: str) -> float:
     """Print what scores of all examples are worth; the threshold by MINUTES_A_FALSE."""
-    dropped = np.array([example.dropped for example in found.seen])
-    clip = np.array([example.clip for example in found.seen])
-    false, right = (np.sort(scores[of & (clip == "clean")])[::-1] for of in (~dropped, dropped))
+    dropped, clean = found.are_dropped, found.of_clips("clean")
+    false, right = (np.sort(scores[of & clean])[::-1] for of in (~dropped, dropped))
     shares = [
         f"{n}: {(right > false[n]).sum() / found.dropped:.1%} (from {false[n]:.2f})" for n in FALSE if n < len(false)
     ]
     print(f"{name}, recall at so many false in clean clips: " + ", ".join(shares))
-    as_shown = np.sort(scores[~dropped & (clip != "otherwise")])[::-1]
+    as_shown = np.sort(scores[~dropped & ~found.of_clips("otherwise")])[::-1]
     allowed = int((found.minutes["clean"] + found.minutes["damaged"]) / MINUTES_A_FALSE)
     threshold = float(as_shown[min(allowed, len(as_shown) - 1)])
     print(f"above {threshold:.2f}: {(right > threshold).sum() / found.dropped:.1%}; false", end=" ")
-    print(", ".join(f"{name} {(~dropped & (clip == name) & (scores > threshold)).sum()}" for name in found.minutes))
+    wrong = ~dropped & (scores > threshold)
+    print(", ".join(f"{name} {(wrong & found.of_clips(name)).sum()}" for name in found.minutes))
     return threshold
 
 
