@@ -43,6 +43,8 @@ class Converter:
         self._to_rgb = VideoReformatter()
         self._to_planar = VideoReformatter()
         self._range = ColorRange.JPEG if info.color_range == "full" else ColorRange.MPEG
+        self._planar: tuple[VideoFrame, VideoFrame] | None = None
+        """The last picture that had to be converted for its luma, and what became of it."""
 
     def thumbnail(self, picture: VideoFrame) -> NDArray[np.float32]:
         """Every n-th luma sample, (height, width), in 8-bit code values, about THUMBNAIL_WIDTH_PX wide."""
@@ -68,15 +70,18 @@ class Converter:
         luma, bits = luma_plane(picture)
         if luma is not None:
             return luma, bits
-        planar = self._to_planar.reformat(
-            picture,
-            format="yuv444p",
-            src_color_range=self._range,
-            dst_color_range=self._range,
-            interpolation=EXACT_BICUBIC,
-            threads=1,
-        )
-        return plane_samples(planar.planes[0], 8, planar.width), 8
+        last = self._planar
+        if last is None or last[0] is not picture:
+            planar = self._to_planar.reformat(
+                picture,
+                format="yuv444p",
+                src_color_range=self._range,
+                dst_color_range=self._range,
+                interpolation=EXACT_BICUBIC,
+                threads=1,
+            )
+            self._planar = last = picture, planar
+        return plane_samples(last[1].planes[0], 8, last[1].width), 8
 
     def rgb(self, picture: VideoFrame) -> Picture:
         """Upright R'G'B', (3, height, width), full range; uint16 for sources deeper than 8 bits."""

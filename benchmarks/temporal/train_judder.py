@@ -10,7 +10,7 @@ Sources take turns in folds. A clip is said to judder where its highest stretch 
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,14 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.temporal.detectors import Found
-from benchmarks.temporal.drop_examples import Example, source_of
+from benchmarks.temporal.drop_examples import Example, Examples, source_of
 from benchmarks.temporal.items import ItemTruth, read
-from benchmarks.temporal.train_drops import HIDDEN, left_out_scores
+from benchmarks.temporal.train_drops import left_out_scores
 from qclip_ffmpeg.backbone import Tower
 from qclip_ffmpeg.checkpoint import load_model
 from qclip_ffmpeg.reader import open_video
 from qclip_ffmpeg.temporal.looks import Looker
 
+HIDDEN = 8
 RECIPES = ("judder", "cadence", "freeze", "clean", "drops")
 WINDOW_S, HOP_S = 1.5, 0.5
 BESIDE = 3
@@ -38,6 +39,8 @@ FLOOR = {"thumbnails": 0.1, "tokens": 0.02}
 
 Series = dict[str, NDArray[np.float64]]
 """By kind, the change of every frame to the one before it, (frames,)."""
+Clip = tuple[ItemTruth, bool, Series]
+"""What is known of it, and whether rules find judder in it."""
 
 
 class Tokens:
@@ -107,6 +110,17 @@ def stretches(series: Series, kinds: tuple[str, ...], rate: float) -> Iterator[N
         yield np.concatenate([figures(ratios[kind][part], series[kind][part]) for kind in kinds])
 
 
+def stretches_of(clips: Sequence[Clip], kinds: tuple[str, ...]) -> tuple[Examples, list[range]]:
+    """All stretches of all clips, and which of them are each clip's."""
+    examples, places = Examples(), []
+    for truth, _, series in clips:
+        told = list(stretches(series, kinds, truth.rate))
+        places.append(range(len(examples.seen), len(examples.seen) + len(told)))
+        source, judders = source_of(truth.content), truth.recipe == "judder"
+        examples.seen += [Example(source, figures_, judders, "clean") for figures_ in told]
+    return examples, places
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, metavar="RESULTS")
@@ -114,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     tower = Tokens()
-    clips: list[tuple[ItemTruth, bool, Series]] = []  # truth, whether rules find judder, changes
+    clips: list[Clip] = []
     others = 0
     for path in sorted((options.results / "clips").glob("*.mkv")):
         truth = read(path.with_suffix(".truth.json"))
@@ -133,12 +147,7 @@ def main() -> None:
     print(f"{truly.sum()} clips that judder, {(~truly).sum()} that do not")
     print(f"rules: recall {rules[truly].mean():.1%}, {rules[~truly].sum()} false")
     for kinds in (("thumbnails",), ("tokens",), ("thumbnails", "tokens")):
-        examples, places = [], []
-        for truth, _, series in clips:
-            told = list(stretches(series, kinds, truth.rate))
-            places.append(range(len(examples), len(examples) + len(told)))
-            source = source_of(truth.content)
-            examples += [Example(source, figures_, truth.recipe == "judder") for figures_ in told]
+        examples, places = stretches_of(clips, kinds)
         for hidden in (0, HIDDEN):
             scores = left_out_scores(examples, hidden)
             highest = np.array([scores[place].max() if len(place) else -99.0 for place in places])

@@ -52,7 +52,7 @@ them in the median, or a quarter longer than their mean where much moves, as of 
 dropped frames that are to be found are half as long again, measured with some error."""
 GOES, GOING_SHARE = 0.12, 0.3
 """Samples of the coarse picture that such a share of the blocks moves, at least: the camera moves. Those to be found go
-farther; but between trees that pass the camera faster than blocks can be followed, a third of it is seen."""
+four times as far; but of trees that pass the camera faster than blocks can be followed, that is all that is seen."""
 LEAST_BLOCKS = 8.0
 """Of 98 blocks, how many must have a say: where less moves it is one thing, that may do as it likes."""
 LONGEST_STEP_S = 0.075
@@ -109,6 +109,7 @@ class Suspects:
         self._looks: deque[Look] = deque(maxlen=2 * REACH + 2)
         self._cuts: deque[bool] = deque(maxlen=2 * REACH + 2)
         self._flows: dict[int, Flow] = {}
+        self._fine_flows: dict[int, Flow] = {}
 
     def add(self, look: Look, is_cut: bool) -> Suspect | None:
         """The step to the look REACH back, if it is one."""
@@ -116,7 +117,9 @@ class Suspects:
         self._cuts.append(is_cut or look.first or look.plain)
         if len(self._looks) < 2 * REACH + 2 or any(self._cuts) or (changes := self._changes()) is None:
             return None
-        self._flows = {n: flow for n, flow in self._flows.items() if n >= self._looks[0].index}
+        for flows in (self._flows, self._fine_flows):
+            for n in [n for n in flows if n < self._looks[0].index]:
+                del flows[n]
         at = REACH + 1
         flow = self._flow(at)
         beside = {n: self._flow(at + n).shift for n in (-1, 1)}
@@ -162,14 +165,18 @@ class Suspects:
         return float(np.abs(self._looks[after].coarse - self._looks[before].coarse).mean())
 
     def _flow(self, at: int) -> Flow:
-        """The flow to look `at` from the one before it."""
+        """The flow to look `at` from the one before it, of the coarse pictures."""
         before, after = self._looks[at - 1], self._looks[at]
         if after.index not in self._flows:
             self._flows[after.index] = flow_of(before.coarse, after.coarse)
         return self._flows[after.index]
 
     def _fine_flow(self, at: int) -> Flow:
-        return finer(self._flow(at), self._looks[at - 1].fine, self._looks[at].fine)
+        """The same of the fine pictures."""
+        before, after = self._looks[at - 1], self._looks[at]
+        if after.index not in self._fine_flows:
+            self._fine_flows[after.index] = finer(self._flow(at), before.fine, after.fine)
+        return self._fine_flows[after.index]
 
 
 class Drops:

@@ -24,7 +24,7 @@ MOST_SAY = 2.0
 """Of what the median block has to say, the most that a block has: the blocks of a fence have the strongest slopes, and
 are followed to the wrong bar together."""
 LEAST_LENGTH = 0.02
-"""Samples added to lengths before they are held against each other."""
+"""Samples, of whichever picture the flow is of, added to lengths before they are held against each other."""
 WHOLE_LENGTH = 0.05
 """The same of the picture as a whole."""
 TINY = 1e-3

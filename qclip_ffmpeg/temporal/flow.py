@@ -1,4 +1,4 @@
-"""How blocks of the coarse picture move from one frame to the next, to a fraction of a sample.
+"""How blocks of a picture made small move from one frame to the next, to a fraction of a sample.
 
 Lucas and Kanade, "An iterative image registration technique" (1981), block by block, from coarse to fine: the shift
 that best explains the change of a block by its slopes, found again on the shifted picture. Light that changes is no
@@ -61,7 +61,8 @@ def flow_of(before: Array, after: Array) -> Flow:
 
 
 def finer(flow: Flow, before: Array, after: Array) -> Flow:
-    """The same between pictures of twice as many samples a side. Shifts are in those."""
+    """The flow between the same two pictures, (height, width) of twice as many samples a side, give or take one: shifts
+    are in those smaller samples, and there are four times as many blocks."""
     return refined(before, after, 2 * flow.shift)
 
 
