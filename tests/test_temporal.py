@@ -219,6 +219,12 @@ def test_fine_drawn_lines_are_no_combing(source: str, preset: str, media: Media)
     assert "combing" not in kinds(events_of(path)) + kinds(events_of(path, Fraction(1)))
 
 
+def test_combing_is_found_with_marked_scenes_too(media: Media) -> None:
+    path = moving(media, "combed.mkv", "tinterlace=mode=interleave_top,setfield=prog", rate=50)
+    assert kinds(events_of(path, mark_scenes=True)) == ["combing"]
+    assert kinds(events_of(path, segment_s=Fraction(1, 3))) == ["combing"]
+
+
 def test_events_do_not_depend_on_segments_or_on_marked_scenes(media: Media) -> None:
     for name in ("freeze.mkv", "drop.mkv", "cut.mkv", "judder.mkv", "flash.mkv", "black.mkv"):
         recipe = {

@@ -35,6 +35,14 @@ def test_flow_is_found_to_a_fraction_of_a_sample() -> None:
         assert np.abs(np.median(shift, axis=(0, 1)) - [dx, dy]).max() < 0.08, (dx, dy)
 
 
+def test_flow_on_a_finer_picture_is_in_its_own_samples() -> None:
+    for dx, dy in ((0.4, 0.0), (1.0, -0.6), (3.0, 2.0)):
+        fine = [texture(at * dx, at * dy)[:67, :121].astype(np.float32) for at in (0, 1)]
+        flow = finer(flow_of(*(halved(picture) for picture in fine)), *fine)
+        assert flow.shift.shape == (15, 29, 2)
+        assert np.abs(np.median(flow.shift[1:-1, 1:-1], axis=(0, 1)) - [dx, dy]).max() < 0.08, (dx, dy)
+
+
 def texture(across: float, down: float, width: int = 320) -> np.ndarray:
     """A picture (120, width) of waves in several directions, moved by so many samples."""
     y, x = np.mgrid[0:120, 0:width].astype(np.float64)
