@@ -190,7 +190,9 @@ def test_pictures_without_lines_are_passed_over() -> None:
 def test_a_lean_counts_by_what_weaving_adds_by_its_sign_and_by_how_rough_pictures_are() -> None:
     assert told([0.06] * 20, added=1.0, as_rough=0.9) is not None
     assert told([0.06] * 20, added=1.5, as_rough=0.9) is None  # a fade
-    assert told([0.2, 0.2, 0.2, -0.2] * 5, added=1.0, as_rough=0.9) is None
+    assert told([0.09, 0.09, 0.09, -0.09] * 5, added=1.0, as_rough=0.9) is None
+    assert told([0.2, 0.2, 0.2, -0.2] * 5, added=1.0, as_rough=0.9) is not None  # motion goes by fits and starts
+    assert told([0.2, 0.2, 0.2, -0.2] * 5, added=1.0, as_rough=0.5) is None
     assert told([0.1] * SURE_PAIRS, added=1.0, as_rough=0.5) is None  # drawn things, for 1.6 s
     assert told([0.1] * 20, added=1.0, as_rough=0.5) is not None
     assert told([0.3] * SURE_PAIRS, added=1.0, as_rough=0.5) is not None

@@ -29,7 +29,7 @@ NETWORKS = 4
 STEPS = 1500
 DECAY = 1e-4
 FALSE = (0, 1, 2, 3, 4, 6, 8, 16)
-MINUTES_A_FALSE = 15.0
+MINUTES_A_FALSE = 6.0
 """Sets the threshold: of steps of left-out sources, in clean clips and in damaged ones, one is above it in so long a
 time."""
 

@@ -47,6 +47,9 @@ LEAST_SHARE = 0.05
 are a field apart, and 0.07 after coding that smoothed them; of whole pictures up to 0.034, fades among them."""
 ONE_SIGN = 0.7
 """Of the sum of the logarithms' sizes, what is left if their signs are kept, at least."""
+UNEVEN = 0.1
+"""Or else the mean of those sizes, at least, of pictures that are AS_ROUGH: where motion itself goes by fits and starts
+fields of the next picture may be nearer than those of the same. Of whole pictures it is up to 0.03, of credits 0.04."""
 AS_ROUGH, SURE_SHARE, SURE_S = 0.6, 0.2, 2.5
 """Where pictures have less than this roughness, over that of the smoother way, fields were smoothed in coding, or drawn
 things move by whole lines. Those lean one way for a while, and then the other: such a share of `LEAST_SHARE`'s kind is
@@ -110,8 +113,7 @@ class Fields:
         pairs = known[-max(len(own), PAIRS) :]
         if len(pairs) < FEW_PAIRS or (not own and pairs[-1].time_s < end_s - AGO_S):
             return None
-        leans = float(np.mean([pair.leans for pair in pairs]))
-        if own and float(np.mean([pair.leans for pair in own])) * np.sign(leans) < LEAST:
+        if own and float(np.mean([abs(pair.leans) for pair in own])) < LEAST:
             return None  # it was combed, and is no more
         return combed(pairs, start_s, end_s)
 
@@ -120,13 +122,16 @@ def combed(pairs: Sequence[Pair], start_s: float, end_s: float) -> Event | None:
     """The event of these pairs together, if they are of combed pictures."""
     usual = sorted(pairs, key=lambda pair: abs(pair.leans))[:-1]
     times_s, leans, rougher, added, as_rough = np.array(usual).T
-    leaning = abs(float(leans.mean()))
+    leaning, size = abs(float(leans.mean())), float(np.abs(leans).mean())
+    is_rough = float(as_rough.mean()) >= AS_ROUGH
+    if leaning < ONE_SIGN * size:
+        if size < UNEVEN or not is_rough:
+            return None
+        leaning, rougher = size, np.abs(rougher)
     share = leaning / max(float(added.mean()), LEAST_ADDED)
     sure = share >= SURE_SHARE or (len(pairs) >= SURE_PAIRS and float(np.ptp(times_s)) >= SURE_S)
-    if share < LEAST_SHARE or (as_rough.mean() < AS_ROUGH and not sure):
-        return None
     clear = leaning / (LEAST * max(1.0, (SURE_PAIRS / len(pairs)) ** 0.5))
-    if clear < 1 or leaning < ONE_SIGN * float(np.abs(leans).mean()):
+    if clear < 1 or share < LEAST_SHARE or not (is_rough or sure):
         return None
     severity = min(1.0, abs(float(rougher.mean())) / BAD)
     return Event("combing", start_s, end_s, severity, min(1.0, clear / 2))

@@ -126,7 +126,8 @@ class Steps:
             self._absorb([look], 0.0)
         else:
             loose = self.out_of if self.still else self.into
-            if look.change >= LOOSE * self.edge or len(loose) >= SETTLING_STEPS:
+            changed = look.activity if self.has_settled else look.change
+            if changed >= LOOSE * self.edge or len(loose) >= SETTLING_STEPS:
                 return False
             loose.append(look)
         self.looks.append(look)
@@ -160,6 +161,11 @@ class Steps:
         return self._run(self.still, then, self.most / near)
 
     @property
+    def has_settled(self) -> bool:
+        """Whether it is so still for so long that loose steps at its ends are part of it."""
+        return self.count >= SETTLED_STEPS and 2 * self.settled >= self.count
+
+    @property
     def dies_down(self) -> bool:
         """Whether it is motion that ends softly, and no short run."""
         count = len(self.into) + self.count + len(self.out_of)
@@ -171,12 +177,11 @@ class Steps:
             return None
         beside = min(self.edge, after.activity)
         whole = [*self.into, *self.still, *self.out_of]
-        run = self.core(after)
-        has_settled = self.count >= SETTLED_STEPS and 2 * self.settled >= self.count
-        if run is None and has_settled and self.most <= STILL * beside:
+        run = None
+        if self.has_settled and self.most <= STILL * beside:
             closer = Closer(self.before, self.held, whole[-1], after)
             run = self._run(whole, after, self.most / beside) if abs(closer.moved) <= MOST_SETTLED else None
-        if run is not None:
+        if run := run or self.core(after):
             return None if self._turns(run, whole[-1], after) else run
         most = max(self.most, *(look.change for look in (*self.into, *self.out_of)), 0.0)
         if most > LOOSE * beside:
