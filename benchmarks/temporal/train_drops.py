@@ -25,10 +25,14 @@ from qclip_ffmpeg.temporal.drops import Judge
 
 FOLDS = 8
 HIDDEN = 16
+"""Units of a network."""
 NETWORKS = 4
 STEPS = 1500
+"""Of descent, each by all examples."""
 DECAY = 1e-4
+"""Of the weights. More of it, fewer steps or fewer units are worse by one to three in a hundred."""
 FALSE = (0, 1, 2, 3, 4, 6, 8, 16)
+"""False reports at which recall is printed."""
 MINUTES_A_FALSE = 6.0
 """Sets the threshold: of steps of left-out sources, in clean clips and in damaged ones, one is above it in so long a
 time."""

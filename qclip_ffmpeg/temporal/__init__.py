@@ -9,7 +9,7 @@
 
 Every frame leaves a Look: block means of its luma thumbnail. The detectors see one Look at a time, in order, so it does
 not matter in what portions frames arrive, and hold a few seconds of them at most. A frame is judged when the two after
-it are known.
+it are known. Combing alone is told window by window, of bands of lines of some frames (`combing.Fields`).
 
 Frames are looked at AT_ONCE: between two frames a decoder fills the caches of the processor with its own, and what is
 done a frame takes twice as long then. Whoever asks at the end of a segment hears of all its frames.
