@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qclip_ffmpeg.frame import Picture, VideoInfo
 
 THUMBNAIL_WIDTH_PX = 240
-BANDS, BAND_LINES, BAND_WIDTH_PX = 8, 18, 480
+BANDS, BAND_LINES, BAND_WIDTH_PX = 8, 18, 240
 JPEG_QUANTISER = "4"  # of 2 to 31
 SWS_OF_MATRIX = {
     "bt709": Colorspace.ITU709,
